@@ -1,0 +1,199 @@
+#include "keystore/broker/key_broker.h"
+
+#include <chrono>
+
+namespace coffer {
+namespace {
+
+constexpr auto kPolicyPoll = std::chrono::milliseconds(500);
+
+std::string rights_text(Rights rights) {
+  std::string text;
+  for (const Right right : {Right::kList, Right::kRead, Right::kWrite}) {
+    if (!rights.contains(right)) continue;
+    if (!text.empty()) text += ",";
+    text += to_string(right);
+  }
+  return text;
+}
+
+Error refusal(const AccessRequest& request, const Decision& decision) {
+  int errno_value = EACCES;
+  if (decision.code == Code::kRevoked) errno_value = EKEYREVOKED;
+  if (decision.code == Code::kExpired) errno_value = EKEYEXPIRED;
+  return {decision.code, errno_value,
+          std::string(request.path) + ": " + std::string(decision.reason)};
+}
+
+}  // namespace
+
+KeyBroker::KeyBroker(Keyring& keyring, AuditLog& audit, const Clock& clock)
+    : keyring_(keyring), audit_(audit), clock_(clock) {}
+
+Result<std::unique_ptr<KeyBroker>> KeyBroker::create(Keyring& keyring, AuditLog& audit,
+                                                     const Clock& clock) {
+  std::unique_ptr<KeyBroker> broker(new KeyBroker(keyring, audit, clock));
+  TRY(broker->reload());
+  if (keyring.writable()) broker->pool_.emplace(keyring);
+  broker->watcher_ = std::thread([raw = broker.get()] { raw->watch_policy(); });
+  return broker;
+}
+
+KeyBroker::~KeyBroker() {
+  {
+    MutexLock lock(watch_mutex_);
+    stopping_ = true;
+  }
+  watch_changed_.notify_all();
+  if (watcher_.joinable()) watcher_.join();
+}
+
+Result<void> KeyBroker::reload() {
+  const auto load = [&]() -> Result<Policy> { return Policy::from(TRY(keyring_.policy())); };
+  auto loaded = load();
+  WriteLock lock(policy_mutex_);
+  if (!loaded) {
+    policy_error_ = loaded.error();
+    return std::move(loaded).error();
+  }
+  policy_ = std::make_shared<const Policy>(std::move(*loaded));
+  policy_error_.reset();
+  return {};
+}
+
+Result<std::shared_ptr<const Policy>> KeyBroker::policy() {
+  ReadLock lock(policy_mutex_);
+  if (policy_error_.has_value()) return *policy_error_;
+  return policy_;
+}
+
+void KeyBroker::watch_policy() {
+  std::int64_t seen = keyring_.data_version().ok() ? *keyring_.data_version() : 0;
+  while (true) {
+    {
+      MutexLock lock(watch_mutex_);
+      if (!stopping_) watch_changed_.wait_for(watch_mutex_, kPolicyPoll);
+      if (stopping_) return;
+    }
+    const auto version = keyring_.data_version();
+    // A policy that could not be read is tried again until it can.
+    if (version.ok() && *version == seen && policy().ok()) continue;
+    (void)reload();
+    if (version.ok()) seen = *version;
+  }
+}
+
+Result<Decision> KeyBroker::decide(const AccessRequest& request, bool passing_through) {
+  const auto current = TRY(policy());
+  const std::int64_t now = clock_.unix_seconds();
+  Decision decision = current->decide(request.scope, request.who, request.rights, now);
+  if (decision.allowed) return decision;
+  if (passing_through && current->on_the_way(request.path, request.who, now)) {
+    decision.allowed = true;
+    decision.reason = "on the way to a granted scope";
+    return decision;
+  }
+  TRY(write_line(request, decision, std::nullopt, std::nullopt, decision.reason));
+  return refusal(request, decision);
+}
+
+Result<Dek> KeyBroker::release(FileId file, KeyVersion version, const AccessRequest& request) {
+  const Decision decision = TRY(decide(request, false));
+  auto dek = keyring_.dek(file, version);
+  if (dek && dek->scope != request.scope) {
+    dek = Error{Code::kMoved, 0,
+                "file " + file.hex() + " belongs to another scope than the one it lies in"};
+  }
+  if (!dek) return refuse(request, decision, file, std::move(dek).error());
+  TRY(write_line(request, decision, file, version, decision.reason));
+  return dek;
+}
+
+Result<Dek> KeyBroker::release_new(const AccessRequest& request) {
+  const Decision decision = TRY(decide(request, false));
+  if (!pool_.has_value()) return Error{Code::kReadOnly, EROFS, "the keystore was opened read-only"};
+  auto dek = pool_->take(request.scope);
+  if (!dek) return refuse(request, decision, std::nullopt, std::move(dek).error());
+  TRY(write_line(request, decision, dek->file, dek->version, decision.reason));
+  return dek;
+}
+
+Result<std::shared_ptr<const SecretBytes>> KeyBroker::release_names(const AccessRequest& request,
+                                                                    Lines lines) {
+  const Decision decision = TRY(decide(request, lines == Lines::kRefusals));
+  if (lines == Lines::kAll) {
+    TRY(write_line(request, decision, std::nullopt, std::nullopt, decision.reason));
+  }
+  const std::int64_t now = clock_.unix_seconds();
+  {
+    MutexLock lock(names_mutex_);
+    const auto cached = names_.find(request.scope);
+    if (cached != names_.end() && now < cached->second.expires_at) return cached->second.secret;
+  }
+  auto secret = keyring_.scope_secret(request.scope);
+  if (!secret) return refuse(request, decision, std::nullopt, std::move(secret).error());
+  MutexLock lock(names_mutex_);
+  CachedNames& cached = names_[request.scope];
+  cached.expires_at = now + kDefaultKeyTtlSeconds;
+  if (cached.secret == nullptr || !constant_time_equal(cached.secret->expose(), secret->expose())) {
+    cached.secret = std::make_shared<const SecretBytes>(std::move(*secret));
+  }
+  return cached.secret;
+}
+
+Result<void> KeyBroker::check(const AccessRequest& request) {
+  TRY(decide(request, false));
+  return {};
+}
+
+Result<void> KeyBroker::write_line(const AccessRequest& request, const Decision& decision,
+                                   std::optional<FileId> file, std::optional<KeyVersion> version,
+                                   std::string_view reason) {
+  const auto current = TRY(policy());
+  const ScopeRow* scope = current->scope(request.scope);
+  AuditEvent event;
+  event.event = decision.allowed ? "release" : "refuse";
+  event.decision = decision.allowed ? "allow" : "deny";
+  const std::string rights = rights_text(request.rights);
+  event.right = rights;
+  if (scope != nullptr) event.scope = scope->path;
+  event.path = request.path;
+  event.file = file;
+  event.uid = request.who.uid;
+  event.gid = request.who.gid;
+  event.pid = request.who.pid;
+  for (const Selector& selector : request.who.selectors) event.selectors.push_back(selector.text());
+  event.grant = decision.grant;
+  event.key_version = version;
+  event.reason = reason;
+  return audit_.append(event);
+}
+
+Error KeyBroker::refuse(const AccessRequest& request, Decision decision, std::optional<FileId> file,
+                        Error error) {
+  decision.allowed = false;
+  if (auto written = write_line(request, decision, file, std::nullopt, error.message()); !written) {
+    return std::move(written).error();
+  }
+  if (error.errno_value == 0) {
+    error.errno_value = error.code == Code::kKeyUnavailable ? ENOKEY
+                        : error.code == Code::kRevoked      ? EKEYREVOKED
+                                                            : 0;
+  }
+  error.context = std::string(request.path) + ": " + error.context;
+  return error;
+}
+
+Result<void> KeyBroker::note(std::string_view event_name, const Identity& who,
+                             std::string_view scope, std::string_view detail) {
+  AuditEvent event;
+  event.event = event_name;
+  event.scope = scope;
+  event.uid = who.uid;
+  event.gid = who.gid;
+  event.pid = who.pid;
+  event.detail = detail;
+  return audit_.append(event);
+}
+
+}  // namespace coffer

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+
+#include "keystore/audit/audit_log.h"
+#include "keystore/base/clock.h"
+#include "keystore/base/mutex.h"
+#include "keystore/broker/policy.h"
+#include "keystore/keyring/dek_pool.h"
+#include "keystore/keyring/keyring.h"
+
+namespace coffer {
+
+/// Who wants to do what, and where. `path` is the plaintext path in the store, for the audit log.
+struct AccessRequest {
+  ScopeId scope;
+  const Identity& who;
+  Rights rights;
+  std::string_view path;
+};
+
+/// The one door to keys: every release is decided by the grants, written to the audit log, and only
+/// then made. If the line can't be written, the release is refused. Grants are read anew within a
+/// second of any change by another process. Thread-safe.
+class KeyBroker {
+ public:
+  /// Reads the policy and begins to watch it. All three outlive the broker.
+  static Result<std::unique_ptr<KeyBroker>> create(Keyring& keyring, AuditLog& audit,
+                                                   const Clock& clock);
+  ~KeyBroker();
+  KeyBroker(const KeyBroker&) = delete;
+  KeyBroker& operator=(const KeyBroker&) = delete;
+
+  /// The DEK of an existing file. kDenied, kRevoked or kExpired by decision; kMoved if the file
+  /// belongs to another scope than it was found in; else as Keyring::dek.
+  Result<Dek> release(FileId file, KeyVersion version, const AccessRequest& request);
+
+  /// A DEK for a file about to be made, with the file's id.
+  Result<Dek> release_new(const AccessRequest& request);
+
+  enum class Lines { kAll, kRefusals };
+  /// The secret that a scope's names are encrypted under. A lookup asks with kRefusals: an allowed
+  /// one writes no line. One object as long as the secret stays the same and fresh, so that what
+  /// was derived from it can be kept beside it.
+  Result<std::shared_ptr<const SecretBytes>> release_names(const AccessRequest& request,
+                                                           Lines lines);
+
+  /// Decides and writes a line on refusal, without a key: for changes that need none.
+  Result<void> check(const AccessRequest& request);
+
+  /// The scopes and grants in force. kCorrupt if the keystore was altered since.
+  Result<std::shared_ptr<const Policy>> policy();
+  /// Reads them now, not within a second: after a change made by this very process.
+  Result<void> reload();
+
+  /// An admin verb or key operation, for the record.
+  Result<void> note(std::string_view event, const Identity& who, std::string_view scope,
+                    std::string_view detail);
+
+ private:
+  struct CachedNames {
+    std::shared_ptr<const SecretBytes> secret;
+    std::int64_t expires_at = 0;
+  };
+
+  KeyBroker(Keyring& keyring, AuditLog& audit, const Clock& clock);
+  /// Decides; writes the line if it is a refusal, or an allow to be recorded.
+  Result<Decision> decide(const AccessRequest& request, bool passing_through);
+  Result<void> write_line(const AccessRequest& request, const Decision& decision,
+                          std::optional<FileId> file, std::optional<KeyVersion> version,
+                          std::string_view reason);
+  /// Writes a line for a release that was allowed and then failed for want of the key, and passes
+  /// the error on.
+  Error refuse(const AccessRequest& request, Decision decision, std::optional<FileId> file,
+               Error error);
+  void watch_policy();
+
+  Keyring& keyring_;
+  AuditLog& audit_;
+  const Clock& clock_;
+  std::optional<DekPool> pool_;  // none on a read-only keystore
+
+  SharedMutex policy_mutex_;
+  std::shared_ptr<const Policy> policy_ GUARDED_BY(policy_mutex_);
+  std::optional<Error> policy_error_ GUARDED_BY(policy_mutex_);
+
+  Mutex names_mutex_;
+  std::unordered_map<ScopeId, CachedNames> names_ GUARDED_BY(names_mutex_);
+
+  Mutex watch_mutex_;
+  CondVar watch_changed_;
+  bool stopping_ GUARDED_BY(watch_mutex_) = false;
+  std::thread watcher_;
+};
+
+}  // namespace coffer

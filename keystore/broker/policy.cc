@@ -1,0 +1,118 @@
+#include "keystore/broker/policy.h"
+
+#include <algorithm>
+
+namespace coffer {
+namespace {
+
+bool lies_within(std::string_view path, std::string_view directory) {
+  if (directory == "/") return true;
+  return path == directory || (path.size() > directory.size() && path.starts_with(directory) &&
+                               path[directory.size()] == '/');
+}
+
+Result<Grant> grant_from(const GrantRow& row) {
+  Grant grant;
+  grant.id = row.id;
+  grant.scope = row.scope;
+  grant.deny = row.deny;
+  grant.rights.bits = row.rights;
+  grant.everyone = row.everyone;
+  grant.not_before = row.not_before;
+  grant.not_after = row.not_after;
+  grant.revoked_at = row.revoked_at;
+  grant.purpose = row.purpose;
+  for (const std::string& text : row.selectors) {
+    auto selector = Selector::parse(text);
+    if (!selector) {
+      return Error{
+          Code::kCorrupt, 0,
+          "keystore: grant " + std::to_string(row.id.value) + ": " + selector.error().context};
+    }
+    grant.selectors.push_back(std::move(*selector));
+  }
+  return grant;
+}
+
+}  // namespace
+
+Result<Policy> Policy::from(const PolicySnapshot& snapshot) {
+  Policy policy;
+  policy.names_ = snapshot.names;
+  policy.generation_ = snapshot.generation;
+  policy.scopes_ = snapshot.scopes;
+  for (const GrantRow& row : snapshot.grants) {
+    policy.grants_[row.scope].push_back(TRY(grant_from(row)));
+  }
+  if (policy.scope_at("/") == nullptr)
+    return Error{Code::kCorrupt, 0, "keystore: there is no root scope"};
+  return policy;
+}
+
+const ScopeRow* Policy::scope(ScopeId id) const {
+  const auto found = std::find_if(scopes_.begin(), scopes_.end(),
+                                  [&](const ScopeRow& row) { return row.id == id; });
+  return found == scopes_.end() ? nullptr : &*found;
+}
+
+const ScopeRow* Policy::scope_at(std::string_view path) const {
+  const auto found = std::find_if(scopes_.begin(), scopes_.end(),
+                                  [&](const ScopeRow& row) { return row.path == path; });
+  return found == scopes_.end() ? nullptr : &*found;
+}
+
+const ScopeRow& Policy::scope_containing(std::string_view path) const {
+  const ScopeRow* deepest = scope_at("/");
+  for (const ScopeRow& row : scopes_) {
+    if (lies_within(path, row.path) && row.path.size() > deepest->path.size()) deepest = &row;
+  }
+  return *deepest;
+}
+
+std::span<const Grant> Policy::grants(ScopeId id) const {
+  const auto found = grants_.find(id);
+  if (found == grants_.end()) return {};
+  return found->second;
+}
+
+Decision Policy::decide(ScopeId scope, const Identity& who, Rights wanted, std::int64_t now) const {
+  Decision last{
+      .allowed = false, .code = Code::kDenied, .grant = {}, .reason = "no right asked for"};
+  for (const Right right : {Right::kList, Right::kRead, Right::kWrite}) {
+    if (!wanted.contains(right)) continue;
+    last = coffer::decide(grants(scope), who, right, now);
+    if (!last.allowed) break;
+  }
+  return last;
+}
+
+bool Policy::on_the_way(std::string_view path, const Identity& who, std::int64_t now) const {
+  return std::any_of(scopes_.begin(), scopes_.end(), [&](const ScopeRow& row) {
+    return row.id != kRootScope && lies_within(row.path, path) &&
+           coffer::decide(grants(row.id), who, Right::kList, now).allowed;
+  });
+}
+
+bool Policy::scope_at_or_below(std::string_view path) const {
+  return std::any_of(scopes_.begin(), scopes_.end(), [&](const ScopeRow& row) {
+    return row.id != kRootScope && lies_within(row.path, path);
+  });
+}
+
+Result<std::string> normalise_path(std::string_view path) {
+  std::string out;
+  std::size_t at = 0;
+  while (at < path.size()) {
+    const std::size_t end = std::min(path.find('/', at), path.size());
+    const std::string_view part = path.substr(at, end - at);
+    if (part == "." || part == "..") {
+      return Error{Code::kInvalid, 0,
+                   "path " + std::string(path) + ": '.' and '..' have no place in it"};
+    }
+    if (!part.empty()) out.append("/").append(part);
+    at = end + 1;
+  }
+  return out.empty() ? "/" : out;
+}
+
+}  // namespace coffer

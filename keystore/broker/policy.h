@@ -1,0 +1,49 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "keystore/access/grant.h"
+#include "keystore/keyring/rows.h"
+
+namespace coffer {
+
+/// Scopes and grants as of one moment, in the form decisions are made from. Immutable once built.
+class Policy {
+ public:
+  /// kCorrupt if a stored grant can't be understood (it is then not safe to leave it out: it might
+  /// be a deny).
+  static Result<Policy> from(const PolicySnapshot& snapshot);
+
+  [[nodiscard]] NamesMode names() const { return names_; }
+  [[nodiscard]] std::uint64_t generation() const { return generation_; }
+  /// Null if there is none.
+  [[nodiscard]] const ScopeRow* scope(ScopeId id) const;
+  [[nodiscard]] const ScopeRow* scope_at(std::string_view path) const;
+  /// The scope whose subtree `path` lies in.
+  [[nodiscard]] const ScopeRow& scope_containing(std::string_view path) const;
+  [[nodiscard]] const std::vector<ScopeRow>& scopes() const { return scopes_; }
+  [[nodiscard]] std::span<const Grant> grants(ScopeId id) const;
+
+  /// Each of `wanted` has to be granted; the first refusal decides.
+  [[nodiscard]] Decision decide(ScopeId scope, const Identity& who, Rights wanted,
+                                std::int64_t now) const;
+  /// True if `path` is on the way to a scope that `who` may list: a directory above a granted scope
+  /// can be passed, not listed.
+  [[nodiscard]] bool on_the_way(std::string_view path, const Identity& who, std::int64_t now) const;
+  /// True if a scope other than the root lies at or below `path`.
+  [[nodiscard]] bool scope_at_or_below(std::string_view path) const;
+
+ private:
+  NamesMode names_ = NamesMode::kEncrypted;
+  std::uint64_t generation_ = 0;
+  std::vector<ScopeRow> scopes_;
+  std::map<ScopeId, std::vector<Grant>> grants_;
+};
+
+/// "/a//b/" → "/a/b", "" and "/" → "/". kInvalid for ".." and ".".
+Result<std::string> normalise_path(std::string_view path);
+
+}  // namespace coffer

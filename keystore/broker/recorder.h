@@ -1,0 +1,47 @@
+#pragma once
+
+#include <functional>
+#include <thread>
+#include <unordered_map>
+
+#include "keystore/base/mutex.h"
+#include "keystore/keyring/keyring.h"
+
+namespace coffer {
+
+/// Records generations and content roots of closed files, and deleted ones, in the keystore: in
+/// batches, about once a second, and only after `make_durable` has put the files' own bytes on the
+/// disk, so that a power cut never looks like a rollback. Thread-safe.
+class Recorder {
+ public:
+  /// `make_durable` syncs the backing filesystem; it is called from the recorder's thread. `report`
+  /// hears of failures (the batch is tried again).
+  Recorder(Keyring& keyring, std::function<Result<void>()> make_durable,
+           std::function<void(const Error&)> report);
+  /// Records what is left.
+  ~Recorder();
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+
+  /// Takes note; a later record of the same file replaces an earlier one.
+  void add(const FileRecord& record);
+  /// Records everything noted before the call.
+  Result<void> flush();
+
+ private:
+  void loop();
+  Result<void> write_batch();
+
+  Keyring& keyring_;
+  std::function<Result<void>()> make_durable_;
+  std::function<void(const Error&)> report_;
+
+  Mutex writing_;  // one batch at a time; taken before mutex_
+  Mutex mutex_;
+  CondVar changed_;
+  std::unordered_map<FileId, FileRecord> waiting_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace coffer

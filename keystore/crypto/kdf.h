@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string_view>
+
+#include "keystore/base/bytes.h"
+#include "keystore/base/result.h"
+#include "keystore/crypto/secret_bytes.h"
+
+namespace coffer {
+
+/// HKDF-SHA-256 (RFC 5869), extract and expand: `length` bytes (at most 8160) for one purpose,
+/// named by `info`.
+SecretBytes hkdf_sha256(Bytes key, Bytes salt, std::string_view info, std::size_t length);
+
+/// Cost of scrypt (RFC 7914): N = 2^log2_n, memory 128·r·N bytes.
+struct ScryptCost {
+  unsigned log2_n = 17;
+  unsigned r = 8;
+  unsigned p = 1;
+};
+
+/// A 32-byte key from a passphrase. kInvalid if the cost is above log2_n 20, r 16, p 4 (a hostile
+/// keystore must not exhaust the node), kExhausted if the memory is not to be had.
+Result<SecretBytes> scrypt(Bytes passphrase, Bytes salt, const ScryptCost& cost);
+
+}  // namespace coffer

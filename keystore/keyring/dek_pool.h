@@ -1,0 +1,46 @@
+#pragma once
+
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "keystore/base/mutex.h"
+#include "keystore/keyring/keyring.h"
+
+namespace coffer {
+
+/// DEKs made and committed ahead of need, so that creating a file waits for no disk. A batch
+/// doubles each time a scope's pool has run low, up to 1024 keys, and is made by a thread of the
+/// pool's own once a quarter is left. Thread-safe.
+class DekPool {
+ public:
+  explicit DekPool(Keyring& keyring);
+  /// Gives back to the keystore what was made and not taken.
+  ~DekPool();
+  DekPool(const DekPool&) = delete;
+  DekPool& operator=(const DekPool&) = delete;
+
+  /// A key nobody else gets; waits for a batch only if the pool is empty. Errors are those of
+  /// Keyring::make_deks.
+  Result<Dek> take(ScopeId scope);
+
+ private:
+  struct Shelf {
+    std::vector<Dek> keys;
+    std::size_t batch = 16;
+    bool refilling = false;
+  };
+
+  void refill_loop();
+  Result<void> refill(ScopeId scope);
+
+  Keyring& keyring_;
+  Mutex mutex_;
+  CondVar changed_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::vector<ScopeId> wanted_ GUARDED_BY(mutex_);
+  std::unordered_map<ScopeId, Shelf> shelves_ GUARDED_BY(mutex_);
+  std::thread refiller_;
+};
+
+}  // namespace coffer

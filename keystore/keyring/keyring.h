@@ -1,0 +1,142 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "keystore/base/clock.h"
+#include "keystore/base/mutex.h"
+#include "keystore/base/result.h"
+#include "keystore/db/database.h"
+#include "keystore/keyring/rows.h"
+#include "keystore/kms/master_kms.h"
+
+namespace coffer {
+
+/// How long an unwrapped KEK (and the policy key) is used before the KMS is asked again, so that a
+/// revocation there bites.
+inline constexpr std::int64_t kDefaultKeyTtlSeconds = 15 * 60;
+
+/// What can be known of a keystore before its master key is: where that key is, and whose store
+/// this is. Not authenticated.
+struct KeystorePeek {
+  StoreId store;
+  MasterKeyRecord master;
+};
+
+/// The keystore: scopes, KEKs, DEKs and grants in an SQLite file, all keys wrapped
+/// (keystore/FORMAT.md). Thread-safe. No lock is held while the KMS is asked.
+class Keyring {
+ public:
+  struct CreateOptions {
+    std::string path;
+    StoreId store;
+    NamesMode names = NamesMode::kEncrypted;
+    DirId root_dir;
+    ScopeSettings root_scope;
+    GrantRow first_grant;  ///< of the root scope; id and scope are filled in
+  };
+
+  /// Makes a keystore with its root scope and one grant. Leaves no file behind if it fails.
+  static Result<void> create(const CreateOptions& options, MasterKms& master, const Clock& clock);
+
+  /// kKeystoreMissing, kCorrupt, kUnknownVersion.
+  static Result<KeystorePeek> peek(const std::string& path);
+
+  enum class Access { kReadWrite, kReadOnly };
+  /// Opens the keystore of `store` and authenticates its policy. kForeignKeystore if it is another
+  /// store's; kWrongKey, kKeyUnavailable from the master key; kCorrupt if the policy was altered.
+  /// `master` and `clock` outlive the Keyring.
+  static Result<std::unique_ptr<Keyring>> open(const std::string& path, Access access,
+                                               StoreId store, MasterKms& master, const Clock& clock,
+                                               std::int64_t key_ttl_s = kDefaultKeyTtlSeconds);
+
+  [[nodiscard]] StoreId store() const { return store_; }
+  [[nodiscard]] bool writable() const { return access_ == Access::kReadWrite; }
+
+  /// Scopes and grants, authenticated. kCorrupt if they were altered.
+  Result<PolicySnapshot> policy();
+  /// Differs from an earlier answer if another process has committed since.
+  Result<std::int64_t> data_version();
+
+  Result<ScopeId> add_scope(const std::string& path, DirId root_dir, const ScopeSettings& settings);
+  Result<GrantId> add_grant(const GrantRow& grant);
+  /// kNotFound if there is none of that id, kExists if it was revoked before.
+  Result<void> revoke_grant(GrantId id);
+
+  /// The secret that a scope's name keys come from.
+  Result<SecretBytes> scope_secret(ScopeId scope);
+
+  /// `count` new DEKs of the scope, committed in pre-activation.
+  Result<std::vector<Dek>> make_deks(ScopeId scope, std::size_t count);
+  /// Removes DEKs made and never used.
+  Result<void> discard_deks(std::span<const FileId> files);
+  /// One file's DEK. kKeyUnavailable if there is no such key or the KMS can't be asked, kRevoked if
+  /// its state forbids use, kCorrupt if the row was altered.
+  Result<Dek> dek(FileId file, KeyVersion version);
+  /// Records what became of files, in one transaction. A record older than what stands there is
+  /// left out.
+  Result<void> record(std::span<const FileRecord> records);
+
+  /// Calls `visit` for each DEK row in order of file id, until it returns false.
+  Result<void> visit_keys(const std::function<bool(const KeyRow&)>& visit);
+  Result<std::vector<KekRow>> keks();
+
+  /// Drops every unwrapped key; the next use asks the KMS again.
+  void forget_keys();
+
+ private:
+  struct CachedKey {
+    std::shared_ptr<const SecretBytes> key;
+    std::int64_t expires_at = 0;
+  };
+  struct PolicyKeys {
+    SecretBytes mac;
+    HmacKey records;
+    SecretBytes paths;
+    std::int64_t expires_at = 0;
+  };
+  struct KekId {
+    ScopeId scope;
+    KeyVersion version;
+    bool operator==(const KekId&) const = default;
+  };
+  struct KekIdHash {
+    std::size_t operator()(const KekId& id) const noexcept {
+      return (std::size_t{id.scope.value} << 32U) ^ id.version.value;
+    }
+  };
+
+  Keyring(Database database, Access access, StoreId store, MasterKms& master, const Clock& clock,
+          std::int64_t key_ttl_s);
+
+  Result<std::shared_ptr<const PolicyKeys>> policy_keys();
+  Result<std::shared_ptr<const SecretBytes>> kek(KekId id);
+  Result<KekId> newest_kek(ScopeId scope);
+  Result<ScopeRow> scope_row(ScopeId scope);
+  /// Runs `change` in a transaction that checks the policy MAC before and renews it after.
+  Result<void> change_policy(const std::function<Result<void>(const PolicyKeys&)>& change);
+  Result<void> verify_policy(const PolicyKeys& keys) REQUIRES(mutex_);
+  Result<PolicySnapshot> read_policy(const PolicyKeys& keys) REQUIRES(mutex_);
+  [[nodiscard]] KeyContext context(KeyContext::Purpose purpose, ScopeId scope, KeyVersion wrapping,
+                                   KeyVersion version) const;
+
+  const Access access_;
+  const StoreId store_;
+  MasterKms& master_;
+  const Clock& clock_;
+  const std::int64_t key_ttl_s_;
+
+  Mutex mutex_;
+  Database database_ GUARDED_BY(mutex_);
+  std::optional<Statement> select_dek_ GUARDED_BY(mutex_);
+
+  Mutex cache_mutex_;
+  std::shared_ptr<const PolicyKeys> policy_keys_ GUARDED_BY(cache_mutex_);
+  std::unordered_map<KekId, CachedKey, KekIdHash> keks_ GUARDED_BY(cache_mutex_);
+};
+
+}  // namespace coffer

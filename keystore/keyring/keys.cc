@@ -1,0 +1,342 @@
+// The key rows of the Keyring: KEKs, scope secrets, DEKs. Policy and life cycle are in keyring.cc.
+
+#include <algorithm>
+#include <chrono>
+
+#include "keystore/crypto/box.h"
+#include "keystore/crypto/random.h"
+#include "keystore/keyring/keyring.h"
+
+namespace coffer {
+namespace {
+
+constexpr std::size_t kKeySize = 32;
+constexpr std::size_t kRecordMacSize = 16;
+
+/// The part of a DEK row that its record MAC covers.
+struct DekRecord {
+  FileId file;
+  KeyVersion version;
+  ScopeId scope;
+  KeyState state = KeyState::kPreActivation;
+  std::int64_t changed_at = 0;
+  std::uint64_t generation = 0;
+  Digest root{};
+};
+
+ByteVector encode(const DekRecord& record) {
+  return ByteWriter()
+      .bytes(record.file.view())
+      .le(record.version.value)
+      .le(record.scope.value)
+      .le(static_cast<std::uint32_t>(record.state))
+      .le(static_cast<std::uint64_t>(record.changed_at))
+      .le(record.generation)
+      .bytes(record.root)
+      .take();
+}
+
+ByteVector record_mac(const HmacKey& records_key, const DekRecord& record) {
+  const Digest mac = records_key.mac(encode(record));
+  return {mac.begin(), mac.begin() + kRecordMacSize};
+}
+
+/// Milliseconds first, so that keys made together lie together in the table.
+FileId new_file_id(const Clock& clock) {
+  FileId id;
+  random_bytes(id.bytes);
+  const auto now =
+      std::chrono::floor<std::chrono::milliseconds>(clock.now()).time_since_epoch().count();
+  for (std::size_t i = 0; i < 6; ++i) {
+    id.bytes[i] = static_cast<std::uint8_t>(static_cast<std::uint64_t>(now) >> (8 * (5 - i)));
+  }
+  return id;
+}
+
+KeyState state_from(std::int64_t number) {
+  // The record MAC is checked after; an unknown number fails there or is refused as unusable.
+  return static_cast<KeyState>(static_cast<std::uint8_t>(number));
+}
+
+bool usable(KeyState state) {
+  return state == KeyState::kPreActivation || state == KeyState::kActive;
+}
+
+Digest digest_from(Bytes bytes) {
+  Digest digest{};
+  if (bytes.size() == digest.size()) std::copy(bytes.begin(), bytes.end(), digest.begin());
+  return digest;
+}
+
+/// A DEK row as it lies in the table.
+struct StoredDek {
+  DekRecord record;
+  KeyVersion kek_version;
+  ByteVector wrapped;
+  ByteVector mac;
+};
+
+constexpr Sql kSelectDek =
+    "SELECT scope_id, kek_version, state, wrapped, changed_at, generation, root, record_mac"
+    " FROM deks WHERE file_id = ?1 AND version = ?2;";
+
+/// Nothing if there is no such row.
+Result<std::optional<StoredDek>> select_dek(Statement& statement, FileId file, KeyVersion version) {
+  Query row = statement.start(file.view(), version.value);
+  if (!TRY(row.next())) return std::optional<StoredDek>();
+  return std::optional<StoredDek>(
+      StoredDek{.record = {.file = file,
+                           .version = version,
+                           .scope = ScopeId{static_cast<std::uint32_t>(row.integer(0))},
+                           .state = state_from(row.integer(2)),
+                           .changed_at = row.integer(4),
+                           .generation = static_cast<std::uint64_t>(row.integer(5)),
+                           .root = digest_from(row.blob(6))},
+                .kek_version = KeyVersion{static_cast<std::uint32_t>(row.integer(1))},
+                .wrapped = ByteVector(row.blob(3).begin(), row.blob(3).end()),
+                .mac = ByteVector(row.blob(7).begin(), row.blob(7).end())});
+}
+
+Result<void> authenticate(const HmacKey& records_key, const StoredDek& stored) {
+  if (constant_time_equal(record_mac(records_key, stored.record), stored.mac)) return {};
+  return Error{Code::kCorrupt, 0,
+               "keystore: the record of file " + stored.record.file.hex() + " was altered"};
+}
+
+}  // namespace
+
+Result<Keyring::KekId> Keyring::newest_kek(ScopeId scope) {
+  MutexLock lock(mutex_);
+  Statement statement =
+      TRY(database_.prepare("SELECT max(version) FROM keks WHERE scope_id = ?1 AND state = 2;"));
+  Query row = statement.start(scope.value);
+  if (!TRY(row.next()) || row.type(0) == Query::Type::kNull) {
+    return Error{Code::kKeyUnavailable, 0,
+                 "scope " + std::to_string(scope.value) + " has no active KEK"};
+  }
+  return KekId{scope, KeyVersion{static_cast<std::uint32_t>(row.integer(0))}};
+}
+
+Result<std::shared_ptr<const SecretBytes>> Keyring::kek(KekId id) {
+  const std::int64_t now = clock_.unix_seconds();
+  {
+    MutexLock lock(cache_mutex_);
+    const auto cached = keks_.find(id);
+    if (cached != keks_.end()) {
+      if (now < cached->second.expires_at) return cached->second.key;
+      keks_.erase(cached);
+    }
+  }
+  ByteVector wrapped;
+  {
+    MutexLock lock(mutex_);
+    Statement statement = TRY(
+        database_.prepare("SELECT wrapped, state FROM keks WHERE scope_id = ?1 AND version = ?2;"));
+    Query row = statement.start(id.scope.value, id.version.value);
+    if (!TRY(row.next())) {
+      return Error{Code::kKeyUnavailable, 0,
+                   "KEK version " + std::to_string(id.version.value) + " of scope " +
+                       std::to_string(id.scope.value) + " is not in the keystore"};
+    }
+    const KeyState state = state_from(row.integer(1));
+    if (!usable(state)) {
+      return Error{Code::kRevoked, 0, "KEK is " + std::string(to_string(state))};
+    }
+    wrapped.assign(row.blob(0).begin(), row.blob(0).end());
+  }
+  auto key = std::make_shared<const SecretBytes>(TRY(master_.unwrap(
+      wrapped, context(KeyContext::Purpose::kKek, id.scope, KeyVersion{}, id.version))));
+  MutexLock lock(cache_mutex_);
+  keks_[id] = CachedKey{key, now + key_ttl_s_};
+  return key;
+}
+
+Result<SecretBytes> Keyring::scope_secret(ScopeId scope) {
+  ByteVector wrapped;
+  KekId wrapping{scope, {}};
+  {
+    MutexLock lock(mutex_);
+    Statement statement =
+        TRY(database_.prepare("SELECT secret, secret_kek, state FROM scopes WHERE id = ?1;"));
+    Query row = statement.start(scope.value);
+    if (!TRY(row.next())) {
+      return Error{Code::kKeyUnavailable, 0,
+                   "scope " + std::to_string(scope.value) + " is not in the keystore"};
+    }
+    if (const KeyState state = state_from(row.integer(2)); !usable(state)) {
+      return Error{Code::kRevoked, 0, "scope is " + std::string(to_string(state))};
+    }
+    wrapped.assign(row.blob(0).begin(), row.blob(0).end());
+    wrapping.version = KeyVersion{static_cast<std::uint32_t>(row.integer(1))};
+  }
+  const auto kek_key = TRY(kek(wrapping));
+  return open_box(
+      kek_key->expose(),
+      context(KeyContext::Purpose::kScopeSecret, scope, wrapping.version, KeyVersion{1}).encode(),
+      wrapped);
+}
+
+Result<ScopeRow> Keyring::scope_row(ScopeId scope) {
+  PolicySnapshot snapshot = TRY(policy());
+  for (ScopeRow& row : snapshot.scopes) {
+    if (row.id == scope) return std::move(row);
+  }
+  return Error{Code::kKeyUnavailable, 0,
+               "scope " + std::to_string(scope.value) + " is not in the keystore"};
+}
+
+Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
+  constexpr KeyVersion kFirst{1};
+  const bool direct = TRY(scope_row(scope)).settings.wrap == Wrap::kDirect;
+  const auto policy_keys_now = TRY(policy_keys());
+  KekId wrapping{scope, KeyVersion{}};
+  std::shared_ptr<const SecretBytes> kek_key;
+  if (!direct) {
+    wrapping = TRY(newest_kek(scope));
+    kek_key = TRY(kek(wrapping));
+  }
+
+  const std::int64_t now = clock_.unix_seconds();
+  std::vector<Dek> deks(count);
+  std::vector<ByteVector> wrapped(count);
+  std::vector<ByteVector> macs(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    Dek& dek = deks[i];
+    dek.file = new_file_id(clock_);
+    dek.version = kFirst;
+    dek.scope = scope;
+    dek.key = SecretBytes::random(kKeySize);
+    KeyContext key_context = context(KeyContext::Purpose::kDek, scope, wrapping.version, kFirst);
+    key_context.file = dek.file;
+    wrapped[i] = direct ? TRY(master_.wrap(dek.key, key_context))
+                        : seal_box(kek_key->expose(), key_context.encode(), dek.key.expose());
+    macs[i] = record_mac(policy_keys_now->records, DekRecord{.file = dek.file,
+                                                             .version = dek.version,
+                                                             .scope = scope,
+                                                             .state = dek.state,
+                                                             .changed_at = now,
+                                                             .generation = 0,
+                                                             .root = {}});
+  }
+
+  MutexLock lock(mutex_);
+  Transaction transaction = TRY(Transaction::begin(database_));
+  Statement insert = TRY(database_.prepare(
+      "INSERT INTO deks (file_id, version, scope_id, kek_version, state, wrapped, created_at, "
+      "changed_at,"
+      " generation, root, record_mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, ?8, ?9);"));
+  for (std::size_t i = 0; i < count; ++i) {
+    TRY(insert
+            .start(deks[i].file.view(), deks[i].version.value, scope.value, wrapping.version.value,
+                   static_cast<int>(deks[i].state), Bytes(wrapped[i]), now, Bytes(deks[i].root),
+                   Bytes(macs[i]))
+            .run());
+  }
+  TRY(transaction.commit());
+  return deks;
+}
+
+Result<void> Keyring::discard_deks(std::span<const FileId> files) {
+  if (files.empty()) return {};
+  MutexLock lock(mutex_);
+  Transaction transaction = TRY(Transaction::begin(database_));
+  Statement statement =
+      TRY(database_.prepare("DELETE FROM deks WHERE file_id = ?1 AND state = 1;"));
+  for (const FileId& file : files) TRY(statement.start(file.view()).run());
+  return transaction.commit();
+}
+
+Result<Dek> Keyring::dek(FileId file, KeyVersion version) {
+  const auto policy_keys_now = TRY(policy_keys());
+  std::optional<StoredDek> stored;
+  {
+    MutexLock lock(mutex_);
+    if (!select_dek_.has_value()) select_dek_.emplace(TRY(database_.prepare(kSelectDek)));
+    stored = TRY(select_dek(*select_dek_, file, version));
+  }
+  if (!stored.has_value()) {
+    return Error{Code::kKeyUnavailable, 0, "the keystore has no key for file " + file.hex()};
+  }
+  TRY(authenticate(policy_keys_now->records, *stored));
+  const DekRecord& record = stored->record;
+  if (!usable(record.state)) {
+    return Error{Code::kRevoked, 0,
+                 "the key of file " + file.hex() + " is " + std::string(to_string(record.state))};
+  }
+  KeyContext key_context =
+      context(KeyContext::Purpose::kDek, record.scope, stored->kek_version, version);
+  key_context.file = file;
+  Dek dek{.file = file,
+          .version = version,
+          .scope = record.scope,
+          .state = record.state,
+          .generation = record.generation,
+          .root = record.root,
+          .key = {}};
+  if (stored->kek_version.value == 0) {
+    dek.key = TRY(master_.unwrap(stored->wrapped, key_context));
+  } else {
+    const auto kek_key = TRY(kek(KekId{record.scope, stored->kek_version}));
+    dek.key = TRY(open_box(kek_key->expose(), key_context.encode(), stored->wrapped));
+  }
+  if (dek.key.size() != kKeySize)
+    return Error{Code::kCorrupt, 0, "keystore: a data key has a wrong length"};
+  return dek;
+}
+
+Result<void> Keyring::record(std::span<const FileRecord> records) {
+  if (records.empty()) return {};
+  const auto policy_keys_now = TRY(policy_keys());
+  const std::int64_t now = clock_.unix_seconds();
+  MutexLock lock(mutex_);
+  Transaction transaction = TRY(Transaction::begin(database_));
+  Statement find = TRY(database_.prepare(kSelectDek));
+  Statement update = TRY(database_.prepare(
+      "UPDATE deks SET state = ?3, changed_at = ?4, generation = ?5, root = ?6, record_mac = ?7"
+      " WHERE file_id = ?1 AND version = ?2;"));
+  for (const FileRecord& entry : records) {
+    const auto stored = TRY(select_dek(find, entry.file, entry.version));
+    // An altered row is left as it is, for the next open to refuse; a key that was suspended or
+    // revoked meanwhile stays so.
+    if (!stored.has_value() || !authenticate(policy_keys_now->records, *stored) ||
+        !usable(stored->record.state) || entry.generation < stored->record.generation) {
+      continue;
+    }
+    const DekRecord next{.file = entry.file,
+                         .version = entry.version,
+                         .scope = stored->record.scope,
+                         .state = entry.state,
+                         .changed_at = now,
+                         .generation = entry.generation,
+                         .root = entry.root};
+    TRY(update
+            .start(entry.file.view(), entry.version.value, static_cast<int>(next.state), now,
+                   next.generation, Bytes(next.root),
+                   Bytes(record_mac(policy_keys_now->records, next)))
+            .run());
+  }
+  return transaction.commit();
+}
+
+Result<void> Keyring::visit_keys(const std::function<bool(const KeyRow&)>& visit) {
+  MutexLock lock(mutex_);
+  Statement statement = TRY(database_.prepare(
+      "SELECT file_id, version, scope_id, kek_version, state, created_at, changed_at, generation"
+      " FROM deks ORDER BY file_id, version;"));
+  Query row = statement.start();
+  while (TRY(row.next())) {
+    if (row.blob(0).size() != 16) return Error{Code::kCorrupt, 0, "keystore: malformed file id"};
+    const KeyRow key{.file = FileId::from(row.blob(0)),
+                     .version = KeyVersion{static_cast<std::uint32_t>(row.integer(1))},
+                     .scope = ScopeId{static_cast<std::uint32_t>(row.integer(2))},
+                     .kek_version = KeyVersion{static_cast<std::uint32_t>(row.integer(3))},
+                     .state = state_from(row.integer(4)),
+                     .created_at = row.integer(5),
+                     .changed_at = row.integer(6),
+                     .generation = static_cast<std::uint64_t>(row.integer(7))};
+    if (!visit(key)) break;
+  }
+  return {};
+}
+
+}  // namespace coffer

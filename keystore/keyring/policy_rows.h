@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "keystore/db/database.h"
+#include "keystore/keyring/rows.h"
+#include "keystore/kms/master_kms.h"
+
+namespace coffer {
+
+// The SQL of the policy tables (keystore/FORMAT.md, "Tables"). Each runs within the caller's
+// transaction; checking and renewing the policy MAC is the Keyring's.
+
+Result<void> insert_master(Database& database, const MasterKeyRecord& master, std::int64_t now);
+Result<MasterKeyRecord> select_active_master(Database& database);
+
+ByteVector seal_scope_path(const SecretBytes& path_key, StoreId store, ScopeId scope,
+                           std::string_view path);
+Result<void> insert_scope(Database& database, const ScopeRow& scope, Bytes sealed_path,
+                          Bytes wrapped_secret);
+Result<std::vector<ScopeRow>> select_scopes(Database& database, const SecretBytes& path_key,
+                                            StoreId store);
+
+Result<void> insert_kek(Database& database, ScopeId scope, KeyVersion version, Bytes wrapped,
+                        std::int64_t now);
+Result<std::vector<KekRow>> select_keks(Database& database);
+
+Result<GrantId> insert_grant(Database& database, const GrantRow& grant);
+Result<std::vector<GrantRow>> select_grants(Database& database);
+Result<void> mark_grant_revoked(Database& database, GrantId id, std::int64_t now);
+
+}  // namespace coffer

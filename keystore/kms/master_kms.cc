@@ -1,0 +1,43 @@
+#include "keystore/kms/master_kms.h"
+
+#include <string_view>
+
+#include "keystore/kms/local_kms.h"
+
+namespace coffer {
+namespace {
+
+constexpr std::string_view kLocal = "local:";
+constexpr std::string_view kPassphrase = "passphrase:";
+
+Error unknown_uri(const std::string& uri) {
+  return {Code::kInvalid, 0,
+          "no KMS provider for " + uri + " (there are local:PATH and passphrase:)"};
+}
+
+Result<std::string> key_file_path(const std::string& uri) {
+  std::string path = uri.substr(kLocal.size());
+  if (path.empty() || path[0] != '/') {
+    return Error{Code::kInvalid, 0, uri + ": the path of a master key file has to be absolute"};
+  }
+  return path;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
+                                                 const PassphraseSource& passphrase) {
+  if (uri.starts_with(kLocal)) return create_key_file_master(uri, TRY(key_file_path(uri)));
+  if (uri == kPassphrase) return create_passphrase_master(passphrase);
+  return unknown_uri(uri);
+}
+
+Result<std::unique_ptr<MasterKms>> open_master(const MasterKeyRecord& record,
+                                               const PassphraseSource& passphrase) {
+  if (record.uri.starts_with(kLocal))
+    return open_key_file_master(record, TRY(key_file_path(record.uri)));
+  if (record.uri == kPassphrase) return open_passphrase_master(record, passphrase);
+  return unknown_uri(record.uri);
+}
+
+}  // namespace coffer

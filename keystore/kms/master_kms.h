@@ -1,0 +1,51 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "keystore/base/bytes.h"
+#include "keystore/base/result.h"
+#include "keystore/crypto/secret_bytes.h"
+#include "keystore/kms/key_context.h"
+
+namespace coffer {
+
+/// What the keystore remembers of a master key (table `masters`): enough to find it again, and to
+/// tell it from another.
+struct MasterKeyRecord {
+  std::string uri;
+  std::string version;  ///< the provider's name for the key's version
+  std::string params;   ///< public parameters, in the provider's own form
+};
+
+/// The master key, wherever it lives. Never hands the key out; wraps and unwraps 32-byte keys under
+/// a context. Thread-safe. A call may take as long as a network does: hold no lock across it.
+class MasterKms {
+ public:
+  MasterKms() = default;
+  MasterKms(const MasterKms&) = delete;
+  MasterKms& operator=(const MasterKms&) = delete;
+  virtual ~MasterKms() = default;
+
+  virtual Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) = 0;
+  /// kCorrupt if `wrapped` was altered or belongs to another context, kWrongKey if the master key
+  /// is another one, kKeyUnavailable if it can't be reached.
+  virtual Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) = 0;
+  [[nodiscard]] virtual MasterKeyRecord describe() const = 0;
+};
+
+/// Asks for a passphrase; `confirm` when a new one is being set, so that it is typed twice.
+using PassphraseSource = std::function<Result<SecretBytes>(bool confirm)>;
+
+/// Makes a new master key, or takes up an existing one, for `uri` (`local:PATH`, `passphrase:`).
+/// kInvalid for a URI that no provider knows.
+Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
+                                                 const PassphraseSource& passphrase);
+
+/// Opens the master key that a keystore was made with. kWrongKey if the file or passphrase is
+/// another one, kKeyUnavailable if it can't be had.
+Result<std::unique_ptr<MasterKms>> open_master(const MasterKeyRecord& record,
+                                               const PassphraseSource& passphrase);
+
+}  // namespace coffer
