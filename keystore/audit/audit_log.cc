@@ -1,10 +1,13 @@
 #include "keystore/audit/audit_log.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "keystore/base/atomic_file.h"
 
@@ -13,6 +16,31 @@ namespace {
 
 /// Ordered, so that every line begins alike: time, store, event.
 using Json = nlohmann::ordered_json;
+
+/// An exclusive lock on a file (flock), held for the time of one line.
+class FileLock {
+ public:
+  /// kBusy if another process still holds it at `deadline`.
+  static Result<FileLock> take(int fd, std::chrono::steady_clock::time_point deadline) {
+    while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK && errno != EINTR) return errno_error(errno);
+      if (std::chrono::steady_clock::now() >= deadline) return errno_error(EBUSY);
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    return FileLock(fd);
+  }
+  FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+  FileLock& operator=(FileLock&&) = delete;
+  ~FileLock() {
+    if (fd_ >= 0) ::flock(fd_, LOCK_UN);
+  }
+
+ private:
+  explicit FileLock(int fd) : fd_(fd) {}
+  int fd_;
+};
 
 void put_text(Json& line, const char* key, std::string_view text) {
   if (!text.empty()) line[key] = text;
@@ -29,16 +57,29 @@ Json identity_json(const AuditEvent& event) {
 
 }  // namespace
 
-AuditLog::AuditLog(std::string path, UniqueFd fd, StoreId store, const Clock& clock)
-    : path_(std::move(path)), fd_(std::move(fd)), store_(store.hex()), clock_(clock) {}
+AuditLog::AuditLog(std::string path, UniqueFd fd, StoreId store, const Clock& clock,
+                   std::chrono::milliseconds lock_wait)
+    : path_(std::move(path)),
+      store_(store.hex()),
+      clock_(clock),
+      lock_wait_(lock_wait),
+      fd_(std::move(fd)) {}
 
 Result<std::unique_ptr<AuditLog>> AuditLog::open(const std::string& path, StoreId store,
-                                                 const Clock& clock) {
+                                                 const Clock& clock,
+                                                 std::chrono::milliseconds lock_wait) {
   const std::size_t slash = path.find_last_of('/');
   if (slash != std::string::npos && slash > 0) TRY(make_directories(path.substr(0, slash), 0700));
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  // O_NONBLOCK: a FIFO put there must not hang the mount.
+  UniqueFd fd(::open(path.c_str(),
+                     O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
   if (!fd.valid()) return errno_error(errno, "audit log " + path);
-  return std::unique_ptr<AuditLog>(new AuditLog(path, std::move(fd), store, clock));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return errno_error(errno, "audit log " + path);
+  if (!S_ISREG(status.st_mode)) {
+    return Error{Code::kInvalid, 0, "audit log " + path + " is no regular file"};
+  }
+  return std::unique_ptr<AuditLog>(new AuditLog(path, std::move(fd), store, clock, lock_wait));
 }
 
 Result<void> AuditLog::append(const AuditEvent& event) {
@@ -60,16 +101,34 @@ Result<void> AuditLog::append(const AuditEvent& event) {
   // Names are bytes; what is not UTF-8 is shown by the replacement character.
   std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace);
   text.push_back('\n');
-
-  ssize_t written = 0;
-  do {
-    written = ::write(fd_.get(), text.data(), text.size());
-  } while (written < 0 && errno == EINTR);
-  if (written < 0) return errno_error(errno, "audit log " + path_);
-  if (static_cast<std::size_t>(written) != text.size()) {
-    return Error{Code::kNoSpace, ENOSPC, "audit log " + path_ + " took only part of a line"};
+  if (auto written = write_line(as_bytes(text)); !written) {
+    Error error = std::move(written).error();
+    error.context = "audit log " + path_;
+    return error;
   }
   lines_.fetch_add(1, std::memory_order_relaxed);
+  return {};
+}
+
+Result<void> AuditLog::write_line(Bytes line) {
+  // Counted from here, so that threads which wait in a row do not add up their waits.
+  const auto deadline = std::chrono::steady_clock::now() + lock_wait_;
+  MutexLock lock(mutex_);
+  const FileLock file_lock = TRY(FileLock::take(fd_.get(), deadline));
+  const off_t end = ::lseek(fd_.get(), 0, SEEK_END);
+  if (end < 0) return errno_error(errno);
+  if (end != whole_up_to_ && end > 0) {
+    // Another process wrote last. If it was killed within a line, that line ends here.
+    std::uint8_t last = '\n';
+    if (::pread(fd_.get(), &last, 1, end - 1) < 0) return errno_error(errno);
+    if (last != '\n') TRY(write_all(fd_.get(), as_bytes("\n")));
+  }
+  if (auto written = write_all(fd_.get(), line); !written) {
+    // Best effort (the file may be append-only): what stays is ended by the next line.
+    if (::ftruncate(fd_.get(), end) != 0) whole_up_to_ = 0;
+    return written;
+  }
+  whole_up_to_ = ::lseek(fd_.get(), 0, SEEK_CUR);
   return {};
 }
 

@@ -64,16 +64,16 @@ Result<void> sync_parent(const std::string& path) {
 }
 
 Result<void> create_file(const std::string& path, Bytes content, mode_t mode) {
+  Result<void> done;
   {
     const UniqueFd fd(
         ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
     if (!fd.valid()) return errno_error(errno, "creating " + path);
-    if (auto written = write_synced(fd.get(), content, path); !written) {
-      ::unlink(path.c_str());
-      return written;
-    }
+    done = write_synced(fd.get(), content, path);
   }
-  return sync_parent(path);
+  if (done) done = sync_parent(path);
+  if (!done) ::unlink(path.c_str());
+  return done;
 }
 
 Result<void> replace_file(const std::string& path, Bytes content, mode_t mode) {
@@ -106,7 +106,9 @@ Result<void> make_directories(const std::string& path, mode_t mode) {
   while (end != std::string::npos) {
     end = path.find('/', end + 1);
     const std::string prefix = path.substr(0, end);
-    if (::mkdir(prefix.c_str(), mode) != 0 && errno != EEXIST) {
+    if (::mkdir(prefix.c_str(), mode) == 0) {
+      TRY(sync_parent(prefix));
+    } else if (errno != EEXIST) {
       // A parent that can't be written may well exist already.
       struct stat status {};
       const int reason = errno;

@@ -78,7 +78,7 @@ inline bool all_zero(Bytes bytes) {
   return seen == 0;
 }
 
-/// Not constant time: for public values only (secrets compare in crypto/constant_time.h).
+/// Not constant time: for public values only (secrets compare in crypto/secret_bytes.h).
 inline bool equal(Bytes a, Bytes b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
 }

@@ -1,5 +1,6 @@
 #include "keystore/base/clock.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <ctime>
@@ -7,13 +8,20 @@
 namespace coffer {
 namespace {
 
-std::string date_part(std::time_t seconds) {
+/// The years that RFC 3339 can write; times outside are shown as the nearest inside.
+constexpr std::int64_t kYear0 = -62'167'219'200;
+constexpr std::int64_t kEndOfYear9999 = 253'402'300'799;
+
+std::string date_part(std::int64_t unix_seconds) {
+  const std::time_t seconds = std::clamp(unix_seconds, kYear0, kEndOfYear9999);
   std::tm parts{};
   gmtime_r(&seconds, &parts);
-  std::array<char, 32> buffer{};
-  const std::size_t length =
-      std::strftime(buffer.data(), buffer.size(), "%Y-%m-%dT%H:%M:%S", &parts);
-  return {buffer.data(), length};
+  std::array<char, 72> buffer{};
+  // Not strftime: its years have as many digits as they need.
+  const int length = std::snprintf(buffer.data(), buffer.size(), "%04d-%02d-%02dT%02d:%02d:%02d",
+                                   parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
+                                   parts.tm_hour, parts.tm_min, parts.tm_sec);
+  return {buffer.data(), static_cast<std::size_t>(length)};
 }
 
 }  // namespace

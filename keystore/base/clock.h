@@ -26,7 +26,8 @@ class Clock {
   std::chrono::seconds offset_{0};
 };
 
-/// RFC 3339 in UTC: with microseconds for the audit log, with seconds for listings.
+/// RFC 3339 in UTC: with microseconds for the audit log, with seconds for listings. Times outside
+/// its years 0 to 9999 read as the first or last second of those.
 std::string format_time_us(std::chrono::system_clock::time_point time);
 std::string format_time(std::int64_t unix_seconds);
 

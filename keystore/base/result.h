@@ -47,7 +47,7 @@ struct Error {
   int errno_value = 0;
   std::string context;
 
-  /// "context: cause (errno text)", for a log line or stderr.
+  /// "context: errno text", for a log line or stderr; the code's name where there is no context.
   [[nodiscard]] std::string message() const;
 };
 

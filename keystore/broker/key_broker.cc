@@ -33,9 +33,11 @@ KeyBroker::KeyBroker(Keyring& keyring, AuditLog& audit, const Clock& clock)
 Result<std::unique_ptr<KeyBroker>> KeyBroker::create(Keyring& keyring, AuditLog& audit,
                                                      const Clock& clock) {
   std::unique_ptr<KeyBroker> broker(new KeyBroker(keyring, audit, clock));
+  // Asked before the policy is read: a change between the two is then seen as one.
+  const std::int64_t version = TRY(keyring.data_version());
   TRY(broker->reload());
   if (keyring.writable()) broker->pool_.emplace(keyring);
-  broker->watcher_ = std::thread([raw = broker.get()] { raw->watch_policy(); });
+  broker->watcher_ = std::thread([raw = broker.get(), version] { raw->watch_policy(version); });
   return broker;
 }
 
@@ -49,15 +51,32 @@ KeyBroker::~KeyBroker() {
 }
 
 Result<void> KeyBroker::reload() {
-  const auto load = [&]() -> Result<Policy> { return Policy::from(TRY(keyring_.policy())); };
+  std::uint64_t before = 0;
+  {
+    ReadLock lock(policy_mutex_);
+    if (policy_ != nullptr) before = policy_->generation();
+  }
+  const auto load = [&]() -> Result<Policy> {
+    Policy policy = TRY(Policy::from(TRY(keyring_.policy())));
+    if (policy.generation() < before) {
+      return Error{Code::kRolledBack, 0,
+                   "keystore: scopes and grants are older than those seen before (generation " +
+                       std::to_string(policy.generation()) + ", seen " + std::to_string(before) +
+                       "); restore the newer keystore, or mount anew"};
+    }
+    return policy;
+  };
   auto loaded = load();
   WriteLock lock(policy_mutex_);
   if (!loaded) {
     policy_error_ = loaded.error();
     return std::move(loaded).error();
   }
-  policy_ = std::make_shared<const Policy>(std::move(*loaded));
   policy_error_.reset();
+  // Of two reloads that ran side by side, the one that read first may come last.
+  if (policy_ == nullptr || loaded->generation() >= policy_->generation()) {
+    policy_ = std::make_shared<const Policy>(std::move(*loaded));
+  }
   return {};
 }
 
@@ -67,8 +86,7 @@ Result<std::shared_ptr<const Policy>> KeyBroker::policy() {
   return policy_;
 }
 
-void KeyBroker::watch_policy() {
-  std::int64_t seen = keyring_.data_version().ok() ? *keyring_.data_version() : 0;
+void KeyBroker::watch_policy(std::int64_t seen) {
   while (true) {
     {
       MutexLock lock(watch_mutex_);
@@ -84,11 +102,14 @@ void KeyBroker::watch_policy() {
 }
 
 Result<Decision> KeyBroker::decide(const AccessRequest& request, bool passing_through) {
-  const auto current = TRY(policy());
+  const auto current = policy();
+  if (!current) return refuse(request, Decision{}, std::nullopt, current.error());
   const std::int64_t now = clock_.unix_seconds();
-  Decision decision = current->decide(request.scope, request.who, request.rights, now);
+  Decision decision = (*current)->decide(request.scope, request.who, request.rights, now);
   if (decision.allowed) return decision;
-  if (passing_through && current->on_the_way(request.path, request.who, now)) {
+  // Passing is no more than looking up a name: a change is decided by the directory's own scope.
+  const bool only_list = request.rights.bits == static_cast<std::uint8_t>(Right::kList);
+  if (passing_through && only_list && (*current)->on_the_way(request.path, request.who, now)) {
     decision.allowed = true;
     decision.reason = "on the way to a granted scope";
     return decision;
@@ -111,32 +132,53 @@ Result<Dek> KeyBroker::release(FileId file, KeyVersion version, const AccessRequ
 
 Result<Dek> KeyBroker::release_new(const AccessRequest& request) {
   const Decision decision = TRY(decide(request, false));
-  if (!pool_.has_value()) return Error{Code::kReadOnly, EROFS, "the keystore was opened read-only"};
+  if (!pool_.has_value()) {
+    return refuse(request, decision, std::nullopt,
+                  Error{Code::kReadOnly, EROFS, "the keystore was opened read-only"});
+  }
   auto dek = pool_->take(request.scope);
   if (!dek) return refuse(request, decision, std::nullopt, std::move(dek).error());
-  TRY(write_line(request, decision, dek->file, dek->version, decision.reason));
+  auto written = write_line(request, decision, dek->file, dek->version, decision.reason);
+  if (!written) {
+    pool_->put_back(std::move(*dek));
+    return std::move(written).error();
+  }
   return dek;
+}
+
+void KeyBroker::take_back(Dek dek) {
+  if (pool_.has_value()) pool_->put_back(std::move(dek));
 }
 
 Result<std::shared_ptr<const SecretBytes>> KeyBroker::release_names(const AccessRequest& request,
                                                                     Lines lines) {
   const Decision decision = TRY(decide(request, lines == Lines::kRefusals));
+  auto secret = names_secret(request.scope);
+  if (!secret) return refuse(request, decision, std::nullopt, std::move(secret).error());
   if (lines == Lines::kAll) {
     TRY(write_line(request, decision, std::nullopt, std::nullopt, decision.reason));
   }
+  return secret;
+}
+
+Result<std::shared_ptr<const SecretBytes>> KeyBroker::names_secret(ScopeId scope) {
   const std::int64_t now = clock_.unix_seconds();
+  const std::int64_t ttl = keyring_.key_ttl_s();
   {
     MutexLock lock(names_mutex_);
-    const auto cached = names_.find(request.scope);
-    if (cached != names_.end() && now < cached->second.expires_at) return cached->second.secret;
+    const auto cached = names_.find(scope);
+    // A clock set back makes a secret stale, as it does a KEK.
+    if (cached != names_.end() && now < cached->second.expires_at &&
+        cached->second.expires_at - now <= ttl) {
+      return cached->second.secret;
+    }
   }
-  auto secret = keyring_.scope_secret(request.scope);
-  if (!secret) return refuse(request, decision, std::nullopt, std::move(secret).error());
+  SecretBytes secret = TRY(keyring_.scope_secret(scope));
   MutexLock lock(names_mutex_);
-  CachedNames& cached = names_[request.scope];
-  cached.expires_at = now + kDefaultKeyTtlSeconds;
-  if (cached.secret == nullptr || !constant_time_equal(cached.secret->expose(), secret->expose())) {
-    cached.secret = std::make_shared<const SecretBytes>(std::move(*secret));
+  CachedNames& cached = names_[scope];
+  cached.expires_at = now + ttl;
+  if (cached.secret == nullptr || !constant_time_equal(cached.secret->expose(), secret.expose())) {
+    cached.secret = std::make_shared<const SecretBytes>(std::move(secret));
   }
   return cached.secret;
 }
@@ -149,8 +191,8 @@ Result<void> KeyBroker::check(const AccessRequest& request) {
 Result<void> KeyBroker::write_line(const AccessRequest& request, const Decision& decision,
                                    std::optional<FileId> file, std::optional<KeyVersion> version,
                                    std::string_view reason) {
-  const auto current = TRY(policy());
-  const ScopeRow* scope = current->scope(request.scope);
+  const auto current = policy();
+  const ScopeRow* const scope = current ? (*current)->scope(request.scope) : nullptr;
   AuditEvent event;
   event.event = decision.allowed ? "release" : "refuse";
   event.decision = decision.allowed ? "allow" : "deny";
@@ -175,12 +217,10 @@ Error KeyBroker::refuse(const AccessRequest& request, Decision decision, std::op
   if (auto written = write_line(request, decision, file, std::nullopt, error.message()); !written) {
     return std::move(written).error();
   }
-  if (error.errno_value == 0) {
-    error.errno_value = error.code == Code::kKeyUnavailable ? ENOKEY
-                        : error.code == Code::kRevoked      ? EKEYREVOKED
-                                                            : 0;
-  }
-  error.context = std::string(request.path) + ": " + error.context;
+  // The caller hears one errno for one cause; the system's own stays in the words.
+  error.context = std::string(request.path) + ": " + error.message();
+  if (error.code == Code::kKeyUnavailable) error.errno_value = ENOKEY;
+  if (error.code == Code::kRevoked) error.errno_value = EKEYREVOKED;
   return error;
 }
 

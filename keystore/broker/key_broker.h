@@ -42,6 +42,8 @@ class KeyBroker {
 
   /// A DEK for a file about to be made, with the file's id.
   Result<Dek> release_new(const AccessRequest& request);
+  /// One that release_new gave and no file was made with.
+  void take_back(Dek dek);
 
   enum class Lines { kAll, kRefusals };
   /// The secret that a scope's names are encrypted under. A lookup asks with kRefusals: an allowed
@@ -53,7 +55,8 @@ class KeyBroker {
   /// Decides and writes a line on refusal, without a key: for changes that need none.
   Result<void> check(const AccessRequest& request);
 
-  /// The scopes and grants in force. kCorrupt if the keystore was altered since.
+  /// The scopes and grants in force. kCorrupt if the keystore was altered since, kRolledBack if it
+  /// was put back to an earlier state.
   Result<std::shared_ptr<const Policy>> policy();
   /// Reads them now, not within a second: after a change made by this very process.
   Result<void> reload();
@@ -71,6 +74,7 @@ class KeyBroker {
   KeyBroker(Keyring& keyring, AuditLog& audit, const Clock& clock);
   /// Decides; writes the line if it is a refusal, or an allow to be recorded.
   Result<Decision> decide(const AccessRequest& request, bool passing_through);
+  Result<std::shared_ptr<const SecretBytes>> names_secret(ScopeId scope);
   Result<void> write_line(const AccessRequest& request, const Decision& decision,
                           std::optional<FileId> file, std::optional<KeyVersion> version,
                           std::string_view reason);
@@ -78,7 +82,8 @@ class KeyBroker {
   /// the error on.
   Error refuse(const AccessRequest& request, Decision decision, std::optional<FileId> file,
                Error error);
-  void watch_policy();
+  /// `seen` is the keystore's data version from before the policy was read.
+  void watch_policy(std::int64_t seen);
 
   Keyring& keyring_;
   AuditLog& audit_;

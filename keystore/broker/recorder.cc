@@ -1,12 +1,16 @@
 #include "keystore/broker/recorder.h"
 
+#include <algorithm>
 #include <chrono>
+#include <span>
 #include <vector>
 
 namespace coffer {
 namespace {
 
 constexpr auto kInterval = std::chrono::seconds(1);
+// After an outage of the keystore much may have gathered; no other writer waits for all of it.
+constexpr std::size_t kLargestTransaction = 4096;
 
 }  // namespace
 
@@ -29,7 +33,18 @@ Recorder::~Recorder() {
 
 void Recorder::add(const FileRecord& record) {
   MutexLock lock(mutex_);
-  waiting_[record.file] = record;
+  note(record);
+}
+
+void Recorder::note(const FileRecord& record) {
+  const auto [place, fresh] = waiting_.try_emplace({record.file, record.version}, record);
+  if (fresh) return;
+  FileRecord& known = place->second;
+  // A file deleted while it was open is recorded by its unlink and by its last close.
+  const bool gone = known.state != KeyState::kActive || record.state != KeyState::kActive;
+  const KeyState last_state = record.state != KeyState::kActive ? record.state : known.state;
+  if (record.generation >= known.generation) known = record;
+  if (gone) known.state = last_state;
 }
 
 void Recorder::loop() {
@@ -54,19 +69,26 @@ Result<void> Recorder::write_batch() {
   {
     MutexLock lock(mutex_);
     batch.reserve(waiting_.size());
-    for (const auto& [file, record] : waiting_) batch.push_back(record);
+    for (const auto& [key, record] : waiting_) batch.push_back(record);
     waiting_.clear();
   }
   if (batch.empty()) return {};
   const auto write = [&]() -> Result<void> {
     TRY(make_durable_());
-    return keyring_.record(batch);
+    for (std::span<const FileRecord> left = batch; !left.empty();) {
+      const std::size_t count = std::min(left.size(), kLargestTransaction);
+      TRY(keyring_.record(left.first(count)));
+      left = left.subspan(count);
+    }
+    return {};
   };
   auto written = write();
   if (!written) {
     MutexLock lock(mutex_);
-    // What was noted meanwhile is newer and stays.
-    for (const FileRecord& record : batch) waiting_.emplace(record.file, record);
+    // What was noted meanwhile is the later.
+    const auto meanwhile = std::exchange(waiting_, {});
+    for (const FileRecord& record : batch) note(record);
+    for (const auto& [key, record] : meanwhile) note(record);
   }
   return written;
 }

@@ -1,8 +1,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <thread>
-#include <unordered_map>
+#include <utility>
 
 #include "keystore/base/mutex.h"
 #include "keystore/keyring/keyring.h"
@@ -23,7 +24,8 @@ class Recorder {
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
 
-  /// Takes note; a later record of the same file replaces an earlier one.
+  /// Takes note. Of several records of a key, the newest generation is kept; and a deletion,
+  /// whatever is noted after it.
   void add(const FileRecord& record);
   /// Records everything noted before the call.
   Result<void> flush();
@@ -31,6 +33,7 @@ class Recorder {
  private:
   void loop();
   Result<void> write_batch();
+  void note(const FileRecord& record) REQUIRES(mutex_);
 
   Keyring& keyring_;
   std::function<Result<void>()> make_durable_;
@@ -39,7 +42,8 @@ class Recorder {
   Mutex writing_;  // one batch at a time; taken before mutex_
   Mutex mutex_;
   CondVar changed_;
-  std::unordered_map<FileId, FileRecord> waiting_ GUARDED_BY(mutex_);
+  // In the order of the table: keys made together lie together, and so do their pages.
+  std::map<std::pair<FileId, KeyVersion>, FileRecord> waiting_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

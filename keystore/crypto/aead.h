@@ -55,7 +55,7 @@ class AeadEngine {
   AeadEngine(const AeadEngine&) = delete;
   AeadEngine& operator=(const AeadEngine&) = delete;
 
-  /// Expands a 32-byte key.
+  /// Expands a 32-byte key. The result does not need the engine to live on.
   [[nodiscard]] std::unique_ptr<const AeadKey> expand(Suite suite, Bytes key) const;
   /// What AES-256-GCM runs on, for `coffer status`: "ipsec-mb 1.3.0 avx512 vaes", "openssl 3.0.22".
   [[nodiscard]] std::string_view name() const;

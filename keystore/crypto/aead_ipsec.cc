@@ -42,7 +42,7 @@ class IpsecKey final : public AeadKey {
   }
 
  private:
-  const GcmFunctions& functions_;
+  GcmFunctions functions_;
   LockedPtr<gcm_key_data> expanded_;
 };
 

@@ -44,8 +44,8 @@ class OpenSslKey final : public AeadKey {
                              static_cast<int>(expected.size()), expected.data()));
     int length = 0;
     const bool authentic = EVP_CipherFinal_ex(context.get(), nullptr, &length) == 1;
-    give_back(std::move(context));
     if (!authentic) wipe(out);
+    give_back(std::move(context));
     return authentic;
   }
 

@@ -38,11 +38,16 @@ SecretBytes hkdf_sha256(Bytes key, Bytes salt, std::string_view info, std::size_
   return derived;
 }
 
-Result<SecretBytes> scrypt(Bytes passphrase, Bytes salt, const ScryptCost& cost) {
+Result<void> check_cost(const ScryptCost& cost) {
   if (cost.log2_n < 10 || cost.log2_n > 20 || cost.r < 1 || cost.r > 16 || cost.p < 1 ||
-      cost.p > 4) {
+      cost.p > 4 || cost.log2_n >= 16 * cost.r) {
     return Error{Code::kInvalid, 0, "scrypt cost out of bounds"};
   }
+  return {};
+}
+
+Result<SecretBytes> scrypt(Bytes passphrase, Bytes salt, const ScryptCost& cost) {
+  TRY(check_cost(cost));
   const std::uint64_t n = std::uint64_t{1} << cost.log2_n;
   const std::uint64_t memory = 128ULL * cost.r * (n + cost.p + 2) + (1U << 20);
   SecretBytes key(32);

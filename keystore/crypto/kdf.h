@@ -19,8 +19,11 @@ struct ScryptCost {
   unsigned p = 1;
 };
 
-/// A 32-byte key from a passphrase. kInvalid if the cost is above log2_n 20, r 16, p 4 (a hostile
-/// keystore must not exhaust the node), kExhausted if the memory is not to be had.
+/// kInvalid if the cost is below log2_n 10, above log2_n 20, r 16 or p 4 (a hostile keystore must
+/// not exhaust the node), or none that RFC 7914 defines (N < 2^(16·r)).
+Result<void> check_cost(const ScryptCost& cost);
+
+/// A 32-byte key from a passphrase. As check_cost, and kExhausted if the memory is not to be had.
 Result<SecretBytes> scrypt(Bytes passphrase, Bytes salt, const ScryptCost& cost);
 
 }  // namespace coffer

@@ -27,7 +27,10 @@ CipherContext fresh_copy(const EVP_CIPHER_CTX* keyed) {
 void add_associated(EVP_CIPHER_CTX* context, std::initializer_list<Bytes> associated) {
   int length = 0;
   for (const Bytes piece : associated) {
-    must(EVP_CipherUpdate(context, nullptr, &length, piece.data(), static_cast<int>(piece.size())));
+    // An empty string counts too, but OpenSSL takes a null pointer for the end of the message.
+    static constexpr std::uint8_t kNothing = 0;
+    must(EVP_CipherUpdate(context, nullptr, &length, piece.empty() ? &kNothing : piece.data(),
+                          static_cast<int>(piece.size())));
   }
 }
 

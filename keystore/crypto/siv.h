@@ -23,7 +23,8 @@ class Siv {
   Siv(const Siv&) = delete;
   Siv& operator=(const Siv&) = delete;
 
-  /// Synthetic IV ‖ ciphertext. `plain` is not empty (OpenSSL 3.0 authenticates no empty message).
+  /// Synthetic IV ‖ ciphertext. The associated strings are a vector: ("ab"), ("a", "b") and ("ab",
+  /// "") are three. `plain` is not empty (OpenSSL 3.0 authenticates no empty message).
   [[nodiscard]] ByteVector seal(std::initializer_list<Bytes> associated, Bytes plain) const;
   /// kCorrupt if it does not authenticate.
   [[nodiscard]] Result<ByteVector> open(std::initializer_list<Bytes> associated,

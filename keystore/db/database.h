@@ -30,13 +30,16 @@ class Sql {
 /// One run of a Statement: bound values, then rows. Resets the statement when it goes.
 class Query {
  public:
-  Query(Query&& other) noexcept : statement_(std::exchange(other.statement_, nullptr)) {}
+  Query(Query&& other) noexcept
+      : statement_(std::exchange(other.statement_, nullptr)), bind_result_(other.bind_result_) {}
   Query(const Query&) = delete;
   Query& operator=(const Query&) = delete;
   Query& operator=(Query&&) = delete;
   ~Query();
 
-  /// True with the next row, false after the last.
+  /// True with the next row, false after the last (and not to be called again then). An error too
+  /// if a value could not be bound: there is no place for it, or another Query of the Statement
+  /// runs.
   Result<bool> next();
   /// Runs a statement that gives no rows.
   Result<void> run();
@@ -57,8 +60,10 @@ class Query {
   void bind(int index, std::string_view value);
   void bind(int index, Bytes value);
   void bind(int index, std::optional<std::int64_t> value);
+  void note_bound(int result);
 
   sqlite3_stmt* statement_;
+  int bind_result_ = 0;  ///< the first failure's
 };
 
 /// A prepared statement. Not thread-safe, and one Query at a time.
@@ -102,9 +107,10 @@ class Database {
  public:
   enum class Mode { kCreate, kReadWrite, kReadOnly };
 
-  /// kCreate makes the file (0600) and fails with kExists if there is one. kReadOnly falls back to
-  /// an immutable open where the directory can't be written. kNotFound, kCorrupt (no database),
-  /// kReadOnly, kBusy, kNoSpace, kIo.
+  /// kCreate makes the file (0600 whatever the umask) and fails with kExists if there is one; where
+  /// it fails it leaves none. kReadOnly falls back to an immutable open on a read-only filesystem.
+  /// A symlink is refused as the last name of the path (kInvalid). kNotFound, kCorrupt (no
+  /// database), kDenied, kReadOnly, kBusy, kNoSpace, kIo.
   static Result<Database> open(const std::string& path, Mode mode);
 
   Database(Database&&) noexcept = default;
@@ -122,6 +128,7 @@ class Database {
     void operator()(sqlite3* handle) const;
   };
   explicit Database(sqlite3* handle) : handle_(handle) {}
+  static Result<Database> connect(const std::string& name, int flags, Mode mode);
   Result<void> configure(Mode mode);
   std::unique_ptr<sqlite3, Close> handle_;
 };

@@ -1,7 +1,9 @@
 #include "keystore/keyring/dek_pool.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <iterator>
+#include <new>
 
 namespace coffer {
 namespace {
@@ -35,15 +37,17 @@ Result<Dek> DekPool::take(ScopeId scope) {
   MutexLock lock(mutex_);
   Shelf& shelf = shelves_[scope];  // nodes of the map stay where they are
   while (shelf.keys.empty()) {
+    const std::uint64_t failures = shelf.failures;
     if (shelf.refilling) {
-      changed_.wait(mutex_);
-      continue;
+      while (shelf.refilling) changed_.wait(mutex_);
+    } else {
+      shelf.refilling = true;
+      mutex_.unlock();
+      refill(scope);
+      mutex_.lock();
     }
-    shelf.refilling = true;
-    mutex_.unlock();
-    auto refilled = refill(scope);
-    mutex_.lock();
-    if (!refilled) return std::move(refilled).error();
+    // One failure is told to all who waited: else each would wait out the next attempt in turn.
+    if (shelf.keys.empty() && shelf.failures != failures) return shelf.last_failure;
   }
   Dek dek = std::move(shelf.keys.back());
   shelf.keys.pop_back();
@@ -53,6 +57,11 @@ Result<Dek> DekPool::take(ScopeId scope) {
     changed_.notify_all();
   }
   return dek;
+}
+
+void DekPool::put_back(Dek dek) {
+  MutexLock lock(mutex_);
+  shelves_[dek.scope].keys.push_back(std::move(dek));
 }
 
 void DekPool::refill_loop() {
@@ -66,28 +75,39 @@ void DekPool::refill_loop() {
     wanted_.pop_back();
     mutex_.unlock();
     // A failure shows to whoever finds the pool empty and tries again.
-    (void)refill(scope);
+    refill(scope);
     mutex_.lock();
   }
 }
 
-Result<void> DekPool::refill(ScopeId scope) {
+void DekPool::refill(ScopeId scope) {
   std::size_t count = 0;
   {
     MutexLock lock(mutex_);
     count = shelves_[scope].batch;
   }
-  auto made = keyring_.make_deks(scope, count);
+  const auto make = [&]() -> Result<std::vector<Dek>> {
+    try {
+      return keyring_.make_deks(scope, count);
+    } catch (const std::bad_alloc&) {
+      // The limit on locked memory, most likely; those who wait have to hear of it.
+      return Error{Code::kExhausted, ENOMEM, "no memory for new data keys"};
+    }
+  };
+  auto made = make();
   MutexLock lock(mutex_);
   Shelf& shelf = shelves_[scope];
   shelf.refilling = false;
   changed_.notify_all();
-  if (!made) return std::move(made).error();
+  if (!made) {
+    ++shelf.failures;
+    shelf.last_failure = std::move(made).error();
+    return;
+  }
   // Taken from the back: the newest batch goes under what is left of the last one.
   std::move(shelf.keys.begin(), shelf.keys.end(), std::back_inserter(*made));
   shelf.keys = std::move(*made);
   shelf.batch = std::min(shelf.batch * 2, kLargestBatch);
-  return {};
 }
 
 }  // namespace coffer

@@ -21,18 +21,23 @@ class DekPool {
   DekPool& operator=(const DekPool&) = delete;
 
   /// A key nobody else gets; waits for a batch only if the pool is empty. Errors are those of
-  /// Keyring::make_deks.
+  /// Keyring::make_deks, and all who waited for one batch share its error.
   Result<Dek> take(ScopeId scope);
+  /// Takes back a key that nothing was encrypted with.
+  void put_back(Dek dek);
 
  private:
   struct Shelf {
     std::vector<Dek> keys;
     std::size_t batch = 16;
     bool refilling = false;
+    std::uint64_t failures = 0;
+    Error last_failure;
   };
 
   void refill_loop();
-  Result<void> refill(ScopeId scope);
+  /// Makes a batch for a shelf that is marked as refilling; what comes of it stands on the shelf.
+  void refill(ScopeId scope);
 
   Keyring& keyring_;
   Mutex mutex_;

@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "keystore/crypto/box.h"
 #include "keystore/crypto/kdf.h"
@@ -13,15 +15,11 @@ namespace coffer {
 namespace {
 
 constexpr std::size_t kKeySize = 32;
+constexpr int kScopeIdAttempts = 16;
+constexpr auto kWriteWait = std::chrono::seconds(10);  // keystore/FORMAT.md, "Processes"
+constexpr auto kWriteRetry = std::chrono::milliseconds(2);
 
 ByteVector u64_bytes(std::uint64_t value) { return ByteWriter().le(value).take(); }
-
-Result<std::uint64_t> read_u64_meta(Database& database, std::string_view name) {
-  const ByteVector value = TRY(read_meta(database, name));
-  if (value.size() != 8)
-    return Error{Code::kCorrupt, 0, "keystore: malformed " + std::string(name)};
-  return load_le<std::uint64_t>(value, 0);
-}
 
 Result<StoreId> read_store_id(Database& database) {
   const ByteVector value = TRY(read_meta(database, "store_id"));
@@ -47,6 +45,63 @@ SecretBytes derive(const SecretBytes& policy_key, StoreId store, std::string_vie
 Result<void> renew_policy_mac(Database& database, Bytes mac_key) {
   const Digest mac = TRY(policy_mac(database, mac_key));
   return write_meta(database, "policy_mac", mac);
+}
+
+/// A read transaction: what is read within it is of one moment. Nothing is written, so it just
+/// ends.
+class ReadTransaction {
+ public:
+  static Result<ReadTransaction> begin(Database& database) {
+    TRY(database.execute("BEGIN;"));
+    return ReadTransaction(database);
+  }
+  ReadTransaction(ReadTransaction&& other) noexcept
+      : database_(std::exchange(other.database_, nullptr)) {}
+  ReadTransaction(const ReadTransaction&) = delete;
+  ReadTransaction& operator=(const ReadTransaction&) = delete;
+  ReadTransaction& operator=(ReadTransaction&&) = delete;
+  ~ReadTransaction() {
+    if (database_ != nullptr) (void)database_->execute("ROLLBACK;");
+  }
+
+ private:
+  explicit ReadTransaction(Database& database) : database_(&database) {}
+  Database* database_;
+};
+
+/// The files of a database that is being made; removed unless they are to be kept.
+class UnfinishedFiles {
+ public:
+  explicit UnfinishedFiles(std::string path) : path_(std::move(path)) {}
+  UnfinishedFiles(const UnfinishedFiles&) = delete;
+  UnfinishedFiles& operator=(const UnfinishedFiles&) = delete;
+  ~UnfinishedFiles() {
+    if (!remove_) return;
+    for (const char* suffix : {"", "-journal", "-wal", "-shm"}) ::unlink((path_ + suffix).c_str());
+  }
+  void made() { remove_ = true; }
+  void keep() { remove_ = false; }
+
+ private:
+  std::string path_;
+  bool remove_ = false;
+};
+
+/// What has just been written can be read again; else it would lock everyone out.
+Result<void> readable(const Result<PolicySnapshot>& written) {
+  if (written) return {};
+  return Error{Code::kInvalid, written.error().errno_value, written.error().context};
+}
+
+Result<void> verify_policy(Database& database, Bytes mac_key) {
+  const Digest expected = TRY(policy_mac(database, mac_key));
+  const ByteVector stored = TRY(read_meta(database, "policy_mac"));
+  if (!constant_time_equal(expected, stored)) {
+    return Error{Code::kCorrupt, 0,
+                 "keystore: scopes or grants were altered outside coffer; restore the keystore "
+                 "from a backup"};
+  }
+  return {};
 }
 
 /// The rows of a new scope: its first KEK wrapped by the master key, its secret wrapped by that
@@ -81,16 +136,19 @@ Result<NewScope> make_scope_keys(StoreId store, ScopeId scope, MasterKms& master
 
 }  // namespace
 
-Keyring::Keyring(Database database, Access access, StoreId store, MasterKms& master,
-                 const Clock& clock, std::int64_t key_ttl_s)
-    : access_(access),
+Keyring::Keyring(std::string path, Database writer, Database reader, Access access, StoreId store,
+                 MasterKms& master, const Clock& clock, std::int64_t key_ttl_s)
+    : path_(std::move(path)),
+      access_(access),
       store_(store),
       master_(master),
       clock_(clock),
       key_ttl_s_(key_ttl_s),
-      database_(std::move(database)) {}
+      database_(std::move(writer)),
+      reader_(std::move(reader)) {}
 
 Result<void> Keyring::create(const CreateOptions& options, MasterKms& master, const Clock& clock) {
+  TRY(check_grant(options.first_grant));
   const auto fill = [&](Database& database) -> Result<void> {
     const SecretBytes policy_key = SecretBytes::random(kKeySize);
     const SecretBytes mac_key = derive(policy_key, options.store, "coffer/1/policy");
@@ -128,19 +186,17 @@ Result<void> Keyring::create(const CreateOptions& options, MasterKms& master, co
     grant.scope = kRootScope;
     grant.created_at = now;
     TRY(insert_grant(database, grant));
+    TRY(readable(select_policy(database, path_key, options.store)));
     TRY(renew_policy_mac(database, mac_key.expose()));
     return transaction.commit();
   };
 
-  Result<void> filled;
-  {
-    Database database = TRY(Database::open(options.path, Database::Mode::kCreate));
-    filled = fill(database);
-  }
-  if (!filled) {
-    for (const char* suffix : {"", "-wal", "-shm"}) ::unlink((options.path + suffix).c_str());
-  }
-  return filled;
+  UnfinishedFiles files(options.path);  // outlives the connection
+  Database database = TRY(Database::open(options.path, Database::Mode::kCreate));
+  files.made();
+  TRY(fill(database));
+  files.keep();
+  return {};
 }
 
 Result<KeystorePeek> Keyring::peek(const std::string& path) {
@@ -154,15 +210,16 @@ Result<KeystorePeek> Keyring::peek(const std::string& path) {
 Result<std::unique_ptr<Keyring>> Keyring::open(const std::string& path, Access access,
                                                StoreId store, MasterKms& master, const Clock& clock,
                                                std::int64_t key_ttl_s) {
-  Database database = TRY(open_existing(
+  Database writer = TRY(open_existing(
       path, access == Access::kReadOnly ? Database::Mode::kReadOnly : Database::Mode::kReadWrite));
-  if (const StoreId found = TRY(read_store_id(database)); found != store) {
+  if (const StoreId found = TRY(read_store_id(writer)); found != store) {
     return Error{
         Code::kForeignKeystore, 0,
         "keystore " + path + " belongs to store " + found.hex() + ", not to " + store.hex()};
   }
-  std::unique_ptr<Keyring> keyring(
-      new Keyring(std::move(database), access, store, master, clock, key_ttl_s));
+  Database reader = TRY(open_existing(path, Database::Mode::kReadOnly));
+  std::unique_ptr<Keyring> keyring(new Keyring(path, std::move(writer), std::move(reader), access,
+                                               store, master, clock, key_ttl_s));
   TRY(keyring->policy());
   return keyring;
 }
@@ -174,15 +231,17 @@ Result<std::int64_t> Keyring::data_version() {
 
 Result<std::shared_ptr<const Keyring::PolicyKeys>> Keyring::policy_keys() {
   const std::int64_t now = clock_.unix_seconds();
+  std::uint64_t forgotten = 0;
   {
     MutexLock lock(cache_mutex_);
-    if (policy_keys_ != nullptr && now < policy_keys_->expires_at) return policy_keys_;
+    if (policy_keys_ != nullptr && fresh(policy_keys_->expires_at, now)) return policy_keys_;
     policy_keys_.reset();
+    forgotten = forgotten_;
   }
   ByteVector wrapped;
   {
-    MutexLock lock(mutex_);
-    wrapped = TRY(read_meta(database_, "policy_key"));
+    MutexLock lock(read_mutex_);
+    wrapped = TRY(read_meta(reader_, "policy_key"));
   }
   const SecretBytes policy_key = TRY(master_.unwrap(
       wrapped, context(KeyContext::Purpose::kPolicyKey, ScopeId{}, KeyVersion{}, KeyVersion{1})));
@@ -192,88 +251,114 @@ Result<std::shared_ptr<const Keyring::PolicyKeys>> Keyring::policy_keys() {
                  .paths = derive(policy_key, store_, "coffer/1/paths"),
                  .expires_at = now + key_ttl_s_});
   MutexLock lock(cache_mutex_);
-  policy_keys_ = keys;
-  return policy_keys_;
+  // What the KMS said before forget_keys is used once, and not kept.
+  if (forgotten == forgotten_) policy_keys_ = keys;
+  return keys;
 }
 
-Result<void> Keyring::verify_policy(const PolicyKeys& keys) {
-  const Digest expected = TRY(policy_mac(database_, keys.mac.expose()));
-  const ByteVector stored = TRY(read_meta(database_, "policy_mac"));
-  if (!constant_time_equal(expected, stored)) {
-    return Error{Code::kCorrupt, 0,
-                 "keystore: scopes or grants were altered outside coffer; restore the keystore "
-                 "from a backup"};
-  }
-  return {};
-}
-
-Result<PolicySnapshot> Keyring::read_policy(const PolicyKeys& keys) {
-  TRY(verify_policy(keys));
-  PolicySnapshot snapshot;
-  snapshot.generation = TRY(read_u64_meta(database_, "generation"));
-  const ByteVector names = TRY(read_meta(database_, "names"));
-  snapshot.names = TRY(names_mode_from_name(as_text(names)));
-  snapshot.scopes = TRY(select_scopes(database_, keys.paths, store_));
-  snapshot.grants = TRY(select_grants(database_));
-  return snapshot;
+Result<void> Keyring::read_verified(
+    const std::function<Result<void>(Database&, const PolicyKeys&)>& read) {
+  const auto keys = TRY(policy_keys());
+  MutexLock lock(read_mutex_);
+  const ReadTransaction moment = TRY(ReadTransaction::begin(reader_));
+  TRY(verify_policy(reader_, keys->mac.expose()));
+  return read(reader_, *keys);
 }
 
 Result<PolicySnapshot> Keyring::policy() {
-  const auto keys = TRY(policy_keys());
-  MutexLock lock(mutex_);
-  // One read transaction, so that the MAC and the rows are of the same moment.
-  TRY(database_.execute("BEGIN;"));
-  auto snapshot = read_policy(*keys);
-  const auto ended = database_.execute("COMMIT;");
-  if (!ended) (void)database_.execute("ROLLBACK;");
+  PolicySnapshot snapshot;
+  TRY(read_verified([&](Database& database, const PolicyKeys& keys) -> Result<void> {
+    snapshot = TRY(select_policy(database, keys.paths, store_));
+    return {};
+  }));
   return snapshot;
+}
+
+Result<Transaction> Keyring::begin_write() {
+  const auto deadline = std::chrono::steady_clock::now() + kWriteWait;
+  while (true) {
+    TRY(database_.execute("PRAGMA busy_timeout = 0;"));
+    auto transaction = Transaction::begin(database_);
+    TRY(database_.execute("PRAGMA busy_timeout = 10000;"));
+    if (transaction || transaction.error().code != Code::kBusy ||
+        std::chrono::steady_clock::now() >= deadline) {
+      return transaction;
+    }
+    mutex_.unlock();
+    std::this_thread::sleep_for(kWriteRetry);
+    mutex_.lock();
+  }
 }
 
 Result<void> Keyring::change_policy(const std::function<Result<void>(const PolicyKeys&)>& change) {
   const auto keys = TRY(policy_keys());
   MutexLock lock(mutex_);
-  Transaction transaction = TRY(Transaction::begin(database_));
-  TRY(verify_policy(*keys));
+  Transaction transaction = TRY(begin_write());
+  TRY(verify_policy(database_, keys->mac.expose()));
   TRY(change(*keys));
-  const std::uint64_t generation = TRY(read_u64_meta(database_, "generation"));
+  const std::uint64_t generation = TRY(read_generation(database_));
   TRY(write_meta(database_, "generation", u64_bytes(generation + 1)));
+  TRY(readable(select_policy(database_, keys->paths, store_)));
   TRY(renew_policy_mac(database_, keys->mac.expose()));
   return transaction.commit();
 }
 
+Result<ScopeId> Keyring::next_scope_id() {
+  MutexLock lock(read_mutex_);
+  return coffer::next_scope_id(reader_);
+}
+
 Result<ScopeId> Keyring::add_scope(const std::string& path, DirId root_dir,
                                    const ScopeSettings& settings) {
-  const PolicySnapshot before = TRY(policy());
-  ScopeId id{1};
-  for (const ScopeRow& scope : before.scopes) {
-    if (scope.path == path)
-      return Error{Code::kExists, EEXIST, "there is a scope " + path + " already"};
-    id = std::max(id, ScopeId{scope.id.value + 1});
+  // The KEK is wrapped under the scope's id before the transaction (no lock while the KMS is
+  // asked); if another process has taken the id meanwhile, the next one is tried.
+  for (int attempt = 0; attempt < kScopeIdAttempts; ++attempt) {
+    const PolicySnapshot before = TRY(policy());
+    for (const ScopeRow& scope : before.scopes) {
+      if (scope.path == path)
+        return Error{Code::kExists, EEXIST, "there is a scope " + path + " already"};
+    }
+    const ScopeId id = TRY(next_scope_id());
+    const NewScope keys = TRY(make_scope_keys(store_, id, master_));
+    const std::int64_t now = clock_.unix_seconds();
+    bool id_taken = false;
+    auto added =
+        change_policy([&](const PolicyKeys& policy_keys) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+          id_taken = TRY(scope_exists(database_, id));
+          if (id_taken) return Error{Code::kBusy, 0, "another process is making scopes; try again"};
+          TRY(insert_scope(database_,
+                           ScopeRow{.id = id,
+                                    .path = path,
+                                    .root_dir = root_dir,
+                                    .settings = settings,
+                                    .state = KeyState::kActive,
+                                    .kek_version = KeyVersion{1},
+                                    .created_at = now},
+                           seal_scope_path(policy_keys.paths, store_, id, path),
+                           keys.wrapped_secret));
+          return insert_kek(database_, id, KeyVersion{1}, keys.wrapped_kek, now);
+        });
+    if (added) return id;
+    if (!id_taken) return std::move(added).error();
   }
-  const NewScope keys = TRY(make_scope_keys(store_, id, master_));
-  const std::int64_t now = clock_.unix_seconds();
-  TRY(change_policy([&](const PolicyKeys& policy_keys) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
-    // If another process made a scope meanwhile, the id is taken and the insert fails: nothing is
-    // half done.
-    TRY(insert_scope(database_,
-                     ScopeRow{.id = id,
-                              .path = path,
-                              .root_dir = root_dir,
-                              .settings = settings,
-                              .state = KeyState::kActive,
-                              .kek_version = KeyVersion{1},
-                              .created_at = now},
-                     seal_scope_path(policy_keys.paths, store_, id, path), keys.wrapped_secret));
-    return insert_kek(database_, id, KeyVersion{1}, keys.wrapped_kek, now);
-  }));
-  return id;
+  return Error{Code::kBusy, 0, "other processes keep making scopes; try again"};
+}
+
+Result<void> Keyring::remove_scope(ScopeId scope) {
+  return change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+    return delete_unused_scope(database_, scope);
+  });
 }
 
 Result<GrantId> Keyring::add_grant(const GrantRow& grant) {
+  TRY(check_grant(grant));
   GrantRow row = grant;
   row.created_at = clock_.unix_seconds();
   GrantId id;
   TRY(change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+    if (!TRY(scope_exists(database_, row.scope))) {
+      return Error{Code::kNotFound, 0, "there is no scope " + std::to_string(row.scope.value)};
+    }
     id = TRY(insert_grant(database_, row));
     return {};
   }));
@@ -288,13 +373,17 @@ Result<void> Keyring::revoke_grant(GrantId id) {
 }
 
 Result<std::vector<KekRow>> Keyring::keks() {
-  TRY(policy());
-  MutexLock lock(mutex_);
-  return select_keks(database_);
+  std::vector<KekRow> rows;
+  TRY(read_verified([&](Database& database, const PolicyKeys&) -> Result<void> {
+    rows = TRY(select_keks(database));
+    return {};
+  }));
+  return rows;
 }
 
 void Keyring::forget_keys() {
   MutexLock lock(cache_mutex_);
+  ++forgotten_;
   policy_keys_.reset();
   keks_.clear();
 }

@@ -55,6 +55,7 @@ class Keyring {
                                                std::int64_t key_ttl_s = kDefaultKeyTtlSeconds);
 
   [[nodiscard]] StoreId store() const { return store_; }
+  [[nodiscard]] std::int64_t key_ttl_s() const { return key_ttl_s_; }
   [[nodiscard]] bool writable() const { return access_ == Access::kReadWrite; }
 
   /// Scopes and grants, authenticated. kCorrupt if they were altered.
@@ -62,7 +63,13 @@ class Keyring {
   /// Differs from an earlier answer if another process has committed since.
   Result<std::int64_t> data_version();
 
+  /// kExists if there is a scope of that path.
   Result<ScopeId> add_scope(const std::string& path, DirId root_dir, const ScopeSettings& settings);
+  /// Takes back a scope that was just made. kNotFound if there is none of that id, kExists if keys
+  /// of files or grants belong to it. Its id is never given to another.
+  Result<void> remove_scope(ScopeId scope);
+  /// kInvalid unless it names rights, and either selectors or everyone; kNotFound if there is no
+  /// such scope.
   Result<GrantId> add_grant(const GrantRow& grant);
   /// kNotFound if there is none of that id, kExists if it was revoked before.
   Result<void> revoke_grant(GrantId id);
@@ -77,11 +84,13 @@ class Keyring {
   /// One file's DEK. kKeyUnavailable if there is no such key or the KMS can't be asked, kRevoked if
   /// its state forbids use, kCorrupt if the row was altered.
   Result<Dek> dek(FileId file, KeyVersion version);
-  /// Records what became of files, in one transaction. A record older than what stands there is
-  /// left out.
+  /// Records what became of files, in one transaction. Of a record older than what stands there
+  /// only a deactivation is kept; nothing changes a key that is no longer active, or an altered
+  /// row.
   Result<void> record(std::span<const FileRecord> records);
 
-  /// Calls `visit` for each DEK row in order of file id, until it returns false.
+  /// Calls `visit` for each DEK row in order of file id, until it returns false; all rows are of
+  /// one moment. Holds no lock: keys are released meanwhile, and `visit` may ask the Keyring.
   Result<void> visit_keys(const std::function<bool(const KeyRow&)>& visit);
   Result<std::vector<KekRow>> keks();
 
@@ -110,31 +119,45 @@ class Keyring {
     }
   };
 
-  Keyring(Database database, Access access, StoreId store, MasterKms& master, const Clock& clock,
-          std::int64_t key_ttl_s);
+  Keyring(std::string path, Database writer, Database reader, Access access, StoreId store,
+          MasterKms& master, const Clock& clock, std::int64_t key_ttl_s);
 
   Result<std::shared_ptr<const PolicyKeys>> policy_keys();
   Result<std::shared_ptr<const SecretBytes>> kek(KekId id);
-  Result<KekId> newest_kek(ScopeId scope);
   Result<ScopeRow> scope_row(ScopeId scope);
-  /// Runs `change` in a transaction that checks the policy MAC before and renews it after.
+  Result<ScopeId> next_scope_id();
+  /// True if what was cached until `expires_at` may still be used; a clock set back makes it stale.
+  [[nodiscard]] bool fresh(std::int64_t expires_at, std::int64_t now) const {
+    return now < expires_at && expires_at - now <= key_ttl_s_;
+  }
+  /// Runs `read` in a transaction that has checked the policy MAC, so that what it reads of the
+  /// policy tables is authentic and of one moment.
+  Result<void> read_verified(const std::function<Result<void>(Database&, const PolicyKeys&)>& read);
+  /// Runs `change` in a transaction that checks the policy MAC before and renews it after. kInvalid
+  /// if the policy could not be read again as `change` leaves it.
   Result<void> change_policy(const std::function<Result<void>(const PolicyKeys&)>& change);
-  Result<void> verify_policy(const PolicyKeys& keys) REQUIRES(mutex_);
-  Result<PolicySnapshot> read_policy(const PolicyKeys& keys) REQUIRES(mutex_);
+  /// BEGIN IMMEDIATE. While another process writes it waits without the lock.
+  Result<Transaction> begin_write() REQUIRES(mutex_);
   [[nodiscard]] KeyContext context(KeyContext::Purpose purpose, ScopeId scope, KeyVersion wrapping,
                                    KeyVersion version) const;
 
+  const std::string path_;
   const Access access_;
   const StoreId store_;
   MasterKms& master_;
   const Clock& clock_;
   const std::int64_t key_ttl_s_;
 
+  // Two connections, so that who opens a file never waits for a commit's disk flush. Neither lock
+  // is taken under the other.
   Mutex mutex_;
   Database database_ GUARDED_BY(mutex_);
-  std::optional<Statement> select_dek_ GUARDED_BY(mutex_);
+  Mutex read_mutex_;
+  Database reader_ GUARDED_BY(read_mutex_);
+  std::optional<Statement> select_dek_ GUARDED_BY(read_mutex_);
 
   Mutex cache_mutex_;
+  std::uint64_t forgotten_ GUARDED_BY(cache_mutex_) = 0;  // calls of forget_keys
   std::shared_ptr<const PolicyKeys> policy_keys_ GUARDED_BY(cache_mutex_);
   std::unordered_map<KekId, CachedKey, KekIdHash> keks_ GUARDED_BY(cache_mutex_);
 };

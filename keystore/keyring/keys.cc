@@ -54,9 +54,11 @@ FileId new_file_id(const Clock& clock) {
 }
 
 KeyState state_from(std::int64_t number) {
-  // The record MAC is checked after; an unknown number fails there or is refused as unusable.
-  return static_cast<KeyState>(static_cast<std::uint8_t>(number));
+  // An unknown number is refused by who authenticates the row, or as unusable.
+  return number >= 1 && number <= 6 ? static_cast<KeyState>(number) : KeyState::kDestroyed;
 }
+
+bool is_u32(std::int64_t number) { return number >= 0 && number <= 0xffffffffLL; }
 
 bool usable(KeyState state) {
   return state == KeyState::kPreActivation || state == KeyState::kActive;
@@ -74,6 +76,7 @@ struct StoredDek {
   KeyVersion kek_version;
   ByteVector wrapped;
   ByteVector mac;
+  bool well_formed = false;  ///< every number within its bounds, every blob of its length
 };
 
 constexpr Sql kSelectDek =
@@ -84,80 +87,74 @@ constexpr Sql kSelectDek =
 Result<std::optional<StoredDek>> select_dek(Statement& statement, FileId file, KeyVersion version) {
   Query row = statement.start(file.view(), version.value);
   if (!TRY(row.next())) return std::optional<StoredDek>();
-  return std::optional<StoredDek>(
-      StoredDek{.record = {.file = file,
-                           .version = version,
-                           .scope = ScopeId{static_cast<std::uint32_t>(row.integer(0))},
-                           .state = state_from(row.integer(2)),
-                           .changed_at = row.integer(4),
-                           .generation = static_cast<std::uint64_t>(row.integer(5)),
-                           .root = digest_from(row.blob(6))},
-                .kek_version = KeyVersion{static_cast<std::uint32_t>(row.integer(1))},
-                .wrapped = ByteVector(row.blob(3).begin(), row.blob(3).end()),
-                .mac = ByteVector(row.blob(7).begin(), row.blob(7).end())});
+  return std::optional<StoredDek>(StoredDek{
+      .record = {.file = file,
+                 .version = version,
+                 .scope = ScopeId{static_cast<std::uint32_t>(row.integer(0))},
+                 .state = state_from(row.integer(2)),
+                 .changed_at = row.integer(4),
+                 .generation = static_cast<std::uint64_t>(row.integer(5)),
+                 .root = digest_from(row.blob(6))},
+      .kek_version = KeyVersion{static_cast<std::uint32_t>(row.integer(1))},
+      .wrapped = ByteVector(row.blob(3).begin(), row.blob(3).end()),
+      .mac = ByteVector(row.blob(7).begin(), row.blob(7).end()),
+      .well_formed = is_u32(row.integer(0)) && is_u32(row.integer(1)) && row.integer(2) >= 1 &&
+                     row.integer(2) <= 6 && row.blob(6).size() == sizeof(Digest)});
 }
 
 Result<void> authenticate(const HmacKey& records_key, const StoredDek& stored) {
-  if (constant_time_equal(record_mac(records_key, stored.record), stored.mac)) return {};
+  if (stored.well_formed &&
+      constant_time_equal(record_mac(records_key, stored.record), stored.mac)) {
+    return {};
+  }
   return Error{Code::kCorrupt, 0,
                "keystore: the record of file " + stored.record.file.hex() + " was altered"};
 }
 
 }  // namespace
 
-Result<Keyring::KekId> Keyring::newest_kek(ScopeId scope) {
-  MutexLock lock(mutex_);
-  Statement statement =
-      TRY(database_.prepare("SELECT max(version) FROM keks WHERE scope_id = ?1 AND state = 2;"));
-  Query row = statement.start(scope.value);
-  if (!TRY(row.next()) || row.type(0) == Query::Type::kNull) {
-    return Error{Code::kKeyUnavailable, 0,
-                 "scope " + std::to_string(scope.value) + " has no active KEK"};
-  }
-  return KekId{scope, KeyVersion{static_cast<std::uint32_t>(row.integer(0))}};
-}
-
 Result<std::shared_ptr<const SecretBytes>> Keyring::kek(KekId id) {
   const std::int64_t now = clock_.unix_seconds();
+  std::uint64_t forgotten = 0;
   {
     MutexLock lock(cache_mutex_);
     const auto cached = keks_.find(id);
     if (cached != keks_.end()) {
-      if (now < cached->second.expires_at) return cached->second.key;
+      if (fresh(cached->second.expires_at, now)) return cached->second.key;
       keks_.erase(cached);
     }
+    forgotten = forgotten_;
   }
   ByteVector wrapped;
-  {
-    MutexLock lock(mutex_);
+  TRY(read_verified([&](Database& database, const PolicyKeys&) -> Result<void> {
     Statement statement = TRY(
-        database_.prepare("SELECT wrapped, state FROM keks WHERE scope_id = ?1 AND version = ?2;"));
+        database.prepare("SELECT wrapped, state FROM keks WHERE scope_id = ?1 AND version = ?2;"));
     Query row = statement.start(id.scope.value, id.version.value);
     if (!TRY(row.next())) {
       return Error{Code::kKeyUnavailable, 0,
                    "KEK version " + std::to_string(id.version.value) + " of scope " +
                        std::to_string(id.scope.value) + " is not in the keystore"};
     }
-    const KeyState state = state_from(row.integer(1));
-    if (!usable(state)) {
+    if (const KeyState state = state_from(row.integer(1)); !usable(state)) {
       return Error{Code::kRevoked, 0, "KEK is " + std::string(to_string(state))};
     }
     wrapped.assign(row.blob(0).begin(), row.blob(0).end());
-  }
+    return {};
+  }));
   auto key = std::make_shared<const SecretBytes>(TRY(master_.unwrap(
       wrapped, context(KeyContext::Purpose::kKek, id.scope, KeyVersion{}, id.version))));
   MutexLock lock(cache_mutex_);
-  keks_[id] = CachedKey{key, now + key_ttl_s_};
+  // What the KMS said before forget_keys is used once, and not kept.
+  if (forgotten == forgotten_) keks_[id] = CachedKey{key, now + key_ttl_s_};
   return key;
 }
 
 Result<SecretBytes> Keyring::scope_secret(ScopeId scope) {
   ByteVector wrapped;
   KekId wrapping{scope, {}};
-  {
-    MutexLock lock(mutex_);
+  TRY(read_verified([&](Database& database, const PolicyKeys&) -> Result<void> {
     Statement statement =
-        TRY(database_.prepare("SELECT secret, secret_kek, state FROM scopes WHERE id = ?1;"));
+        TRY(database.prepare("SELECT secret, secret_kek, state FROM scopes WHERE id = ?1;"));
     Query row = statement.start(scope.value);
     if (!TRY(row.next())) {
       return Error{Code::kKeyUnavailable, 0,
@@ -168,7 +165,8 @@ Result<SecretBytes> Keyring::scope_secret(ScopeId scope) {
     }
     wrapped.assign(row.blob(0).begin(), row.blob(0).end());
     wrapping.version = KeyVersion{static_cast<std::uint32_t>(row.integer(1))};
-  }
+    return {};
+  }));
   const auto kek_key = TRY(kek(wrapping));
   return open_box(
       kek_key->expose(),
@@ -187,12 +185,20 @@ Result<ScopeRow> Keyring::scope_row(ScopeId scope) {
 
 Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
   constexpr KeyVersion kFirst{1};
-  const bool direct = TRY(scope_row(scope)).settings.wrap == Wrap::kDirect;
+  const ScopeRow row = TRY(scope_row(scope));
+  if (!usable(row.state)) {
+    return Error{Code::kRevoked, 0, "scope is " + std::string(to_string(row.state))};
+  }
+  const bool direct = row.settings.wrap == Wrap::kDirect;
   const auto policy_keys_now = TRY(policy_keys());
   KekId wrapping{scope, KeyVersion{}};
   std::shared_ptr<const SecretBytes> kek_key;
   if (!direct) {
-    wrapping = TRY(newest_kek(scope));
+    wrapping.version = row.kek_version;
+    if (wrapping.version.value == 0) {
+      return Error{Code::kKeyUnavailable, 0,
+                   "scope " + std::to_string(scope.value) + " has no active KEK"};
+    }
     kek_key = TRY(kek(wrapping));
   }
 
@@ -220,7 +226,7 @@ Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
   }
 
   MutexLock lock(mutex_);
-  Transaction transaction = TRY(Transaction::begin(database_));
+  Transaction transaction = TRY(begin_write());
   Statement insert = TRY(database_.prepare(
       "INSERT INTO deks (file_id, version, scope_id, kek_version, state, wrapped, created_at, "
       "changed_at,"
@@ -239,7 +245,7 @@ Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
 Result<void> Keyring::discard_deks(std::span<const FileId> files) {
   if (files.empty()) return {};
   MutexLock lock(mutex_);
-  Transaction transaction = TRY(Transaction::begin(database_));
+  Transaction transaction = TRY(begin_write());
   Statement statement =
       TRY(database_.prepare("DELETE FROM deks WHERE file_id = ?1 AND state = 1;"));
   for (const FileId& file : files) TRY(statement.start(file.view()).run());
@@ -250,8 +256,8 @@ Result<Dek> Keyring::dek(FileId file, KeyVersion version) {
   const auto policy_keys_now = TRY(policy_keys());
   std::optional<StoredDek> stored;
   {
-    MutexLock lock(mutex_);
-    if (!select_dek_.has_value()) select_dek_.emplace(TRY(database_.prepare(kSelectDek)));
+    MutexLock lock(read_mutex_);
+    if (!select_dek_.has_value()) select_dek_.emplace(TRY(reader_.prepare(kSelectDek)));
     stored = TRY(select_dek(*select_dek_, file, version));
   }
   if (!stored.has_value()) {
@@ -289,7 +295,7 @@ Result<void> Keyring::record(std::span<const FileRecord> records) {
   const auto policy_keys_now = TRY(policy_keys());
   const std::int64_t now = clock_.unix_seconds();
   MutexLock lock(mutex_);
-  Transaction transaction = TRY(Transaction::begin(database_));
+  Transaction transaction = TRY(begin_write());
   Statement find = TRY(database_.prepare(kSelectDek));
   Statement update = TRY(database_.prepare(
       "UPDATE deks SET state = ?3, changed_at = ?4, generation = ?5, root = ?6, record_mac = ?7"
@@ -299,16 +305,19 @@ Result<void> Keyring::record(std::span<const FileRecord> records) {
     // An altered row is left as it is, for the next open to refuse; a key that was suspended or
     // revoked meanwhile stays so.
     if (!stored.has_value() || !authenticate(policy_keys_now->records, *stored) ||
-        !usable(stored->record.state) || entry.generation < stored->record.generation) {
+        !usable(stored->record.state)) {
       continue;
     }
+    const bool older = entry.generation < stored->record.generation;
+    // A deleted file's key is to be destroyed, whatever its last generation was taken for.
+    if (older && usable(entry.state)) continue;
     const DekRecord next{.file = entry.file,
                          .version = entry.version,
                          .scope = stored->record.scope,
                          .state = entry.state,
                          .changed_at = now,
-                         .generation = entry.generation,
-                         .root = entry.root};
+                         .generation = older ? stored->record.generation : entry.generation,
+                         .root = older ? stored->record.root : entry.root};
     TRY(update
             .start(entry.file.view(), entry.version.value, static_cast<int>(next.state), now,
                    next.generation, Bytes(next.root),
@@ -319,8 +328,8 @@ Result<void> Keyring::record(std::span<const FileRecord> records) {
 }
 
 Result<void> Keyring::visit_keys(const std::function<bool(const KeyRow&)>& visit) {
-  MutexLock lock(mutex_);
-  Statement statement = TRY(database_.prepare(
+  Database database = TRY(Database::open(path_, Database::Mode::kReadOnly));
+  Statement statement = TRY(database.prepare(
       "SELECT file_id, version, scope_id, kek_version, state, created_at, changed_at, generation"
       " FROM deks ORDER BY file_id, version;"));
   Query row = statement.start();

@@ -1,8 +1,11 @@
 #include "keystore/keyring/policy_rows.h"
 
+#include <algorithm>
+#include <array>
 #include <map>
 
 #include "keystore/crypto/box.h"
+#include "keystore/keyring/schema.h"
 
 namespace coffer {
 namespace {
@@ -11,8 +14,14 @@ Error malformed(std::string_view what) {
   return {Code::kCorrupt, 0, "keystore: malformed " + std::string(what)};
 }
 
-ByteVector path_context(StoreId store, ScopeId scope) {
-  return ByteWriter().text("coffer/1/pth").zeros(4).bytes(store.view()).le(scope.value).take();
+/// AAD of a sealed path (keystore/FORMAT.md, "Keys and wrapping").
+std::array<std::uint8_t, 36> path_context(StoreId store, ScopeId scope) {
+  std::array<std::uint8_t, 36> out{};
+  const Bytes label = as_bytes("coffer/1/pth");
+  std::copy(label.begin(), label.end(), out.begin());
+  std::copy(store.bytes.begin(), store.bytes.end(), out.begin() + 16);
+  store_le(out, 32, scope.value);
+  return out;
 }
 
 /// Within [low, high], or kCorrupt: the policy is authentic by now, but a newer program may have
@@ -43,11 +52,38 @@ Result<ScopeRow> scope_from(const Query& row, const SecretBytes& path_key, Store
   scope.state = static_cast<KeyState>(TRY(bounded(row.integer(8), 1, 6, "scope state")));
   scope.created_at = row.integer(9);
   scope.kek_version = KeyVersion{
-      static_cast<std::uint32_t>(TRY(bounded(row.integer(10), 1, 0xffffffffLL, "KEK version")))};
+      static_cast<std::uint32_t>(TRY(bounded(row.integer(10), 0, 0xffffffffLL, "KEK version")))};
   return scope;
 }
 
 }  // namespace
+
+Result<std::uint64_t> read_generation(Database& database) {
+  const ByteVector value = TRY(read_meta(database, "generation"));
+  if (value.size() != 8) return malformed("generation");
+  return load_le<std::uint64_t>(value, 0);
+}
+
+Result<PolicySnapshot> select_policy(Database& database, const SecretBytes& path_key,
+                                     StoreId store) {
+  PolicySnapshot snapshot;
+  snapshot.generation = TRY(read_generation(database));
+  const ByteVector names = TRY(read_meta(database, "names"));
+  snapshot.names = TRY(names_mode_from_name(as_text(names)));
+  snapshot.scopes = TRY(select_scopes(database, path_key, store));
+  snapshot.grants = TRY(select_grants(database));
+  return snapshot;
+}
+
+Result<void> check_grant(const GrantRow& grant) {
+  if (grant.rights < 1 || grant.rights > 7) {
+    return Error{Code::kInvalid, 0, "a grant names rights of list, read and write"};
+  }
+  if (grant.everyone != grant.selectors.empty()) {
+    return Error{Code::kInvalid, 0, "a grant is to selectors or to everyone, and not to both"};
+  }
+  return {};
+}
 
 Result<void> insert_master(Database& database, const MasterKeyRecord& master, std::int64_t now) {
   Statement statement =
@@ -88,6 +124,22 @@ Result<void> insert_scope(Database& database, const ScopeRow& scope, Bytes seale
       .run();
 }
 
+Result<ScopeId> next_scope_id(Database& database) {
+  Statement statement =
+      TRY(database.prepare("SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = "
+                           "'scopes'), 0), coalesce((SELECT max(id) FROM scopes), 0)) + 1;"));
+  Query query = statement.start();
+  if (!TRY(query.next())) return malformed("scope id");
+  return ScopeId{
+      static_cast<std::uint32_t>(TRY(bounded(query.integer(0), 1, 0xffffffffLL, "scope id")))};
+}
+
+Result<bool> scope_exists(Database& database, ScopeId scope) {
+  Statement statement = TRY(database.prepare("SELECT 1 FROM scopes WHERE id = ?1;"));
+  Query query = statement.start(scope.value);
+  return query.next();
+}
+
 Result<std::vector<ScopeRow>> select_scopes(Database& database, const SecretBytes& path_key,
                                             StoreId store) {
   Statement statement =
@@ -99,6 +151,25 @@ Result<std::vector<ScopeRow>> select_scopes(Database& database, const SecretByte
   std::vector<ScopeRow> scopes;
   while (TRY(query.next())) scopes.push_back(TRY(scope_from(query, path_key, store)));
   return scopes;
+}
+
+Result<void> delete_unused_scope(Database& database, ScopeId scope) {
+  if (!TRY(scope_exists(database, scope))) {
+    return Error{Code::kNotFound, 0, "there is no scope " + std::to_string(scope.value)};
+  }
+  Statement find =
+      TRY(database.prepare("SELECT EXISTS (SELECT 1 FROM deks WHERE scope_id = ?1) OR"
+                           " EXISTS (SELECT 1 FROM grants WHERE scope_id = ?1);"));
+  {
+    Query row = find.start(scope.value);
+    if (!TRY(row.next()) || row.integer(0) != 0) {
+      return Error{Code::kExists, 0, "the scope is in use"};
+    }
+  }
+  Statement keks = TRY(database.prepare("DELETE FROM keks WHERE scope_id = ?1;"));
+  TRY(keks.start(scope.value).run());
+  Statement scopes = TRY(database.prepare("DELETE FROM scopes WHERE id = ?1;"));
+  return scopes.start(scope.value).run();
 }
 
 Result<void> insert_kek(Database& database, ScopeId scope, KeyVersion version, Bytes wrapped,

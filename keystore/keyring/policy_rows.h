@@ -12,6 +12,14 @@ namespace coffer {
 // The SQL of the policy tables (keystore/FORMAT.md, "Tables"). Each runs within the caller's
 // transaction; checking and renewing the policy MAC is the Keyring's.
 
+Result<std::uint64_t> read_generation(Database& database);
+Result<PolicySnapshot> select_policy(Database& database, const SecretBytes& path_key,
+                                     StoreId store);
+
+/// A grant that would mean something else than it says, or could not be read again, is refused
+/// before it is written (kInvalid).
+Result<void> check_grant(const GrantRow& grant);
+
 Result<void> insert_master(Database& database, const MasterKeyRecord& master, std::int64_t now);
 Result<MasterKeyRecord> select_active_master(Database& database);
 
@@ -19,8 +27,15 @@ ByteVector seal_scope_path(const SecretBytes& path_key, StoreId store, ScopeId s
                            std::string_view path);
 Result<void> insert_scope(Database& database, const ScopeRow& scope, Bytes sealed_path,
                           Bytes wrapped_secret);
+/// One above every id that a scope has ever had: caches of other processes know KEKs and secrets by
+/// it, and so do wrapped keys.
+Result<ScopeId> next_scope_id(Database& database);
+Result<bool> scope_exists(Database& database, ScopeId scope);
 Result<std::vector<ScopeRow>> select_scopes(Database& database, const SecretBytes& path_key,
                                             StoreId store);
+
+/// kNotFound if there is none, kExists if any file's key, or a grant, belongs to it.
+Result<void> delete_unused_scope(Database& database, ScopeId scope);
 
 Result<void> insert_kek(Database& database, ScopeId scope, KeyVersion version, Bytes wrapped,
                         std::int64_t now);

@@ -60,7 +60,7 @@ struct ScopeRow {
   DirId root_dir;
   ScopeSettings settings;
   KeyState state = KeyState::kActive;
-  KeyVersion kek_version;  ///< the newest
+  KeyVersion kek_version;  ///< the newest active one; 0 if there is none
   std::int64_t created_at = 0;
 };
 

@@ -58,7 +58,7 @@ Result<void> create_schema(Database& database) {
     CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE masters (id INTEGER PRIMARY KEY, uri TEXT NOT NULL, version TEXT NOT NULL, params TEXT NOT NULL,
                           state INTEGER NOT NULL, created_at INTEGER NOT NULL) STRICT;
-    CREATE TABLE scopes (id INTEGER PRIMARY KEY, path BLOB NOT NULL, root_dir_id BLOB NOT NULL, sensitivity INTEGER NOT NULL,
+    CREATE TABLE scopes (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL, root_dir_id BLOB NOT NULL, sensitivity INTEGER NOT NULL,
                          suite INTEGER NOT NULL, chunk_log2 INTEGER NOT NULL, wrap INTEGER NOT NULL, retention_s INTEGER NOT NULL,
                          state INTEGER NOT NULL, secret BLOB NOT NULL, secret_kek INTEGER NOT NULL, created_at INTEGER NOT NULL) STRICT;
     CREATE TABLE keks (scope_id INTEGER NOT NULL REFERENCES scopes, version INTEGER NOT NULL, state INTEGER NOT NULL,
@@ -95,6 +95,9 @@ Result<void> check_schema(Database& database) {
 
 Result<Digest> policy_mac(Database& database, Bytes mac_key) {
   HmacStream mac(mac_key);
+  // The schema too: an index of an attacker's making would be read in place of the rows below it.
+  TRY(mac_table(mac, database, "sqlite_schema",
+                "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name;"));
   TRY(mac_table(mac, database, "meta",
                 "SELECT * FROM meta WHERE name <> 'policy_mac' ORDER BY name;"));
   TRY(mac_table(mac, database, "masters", "SELECT * FROM masters ORDER BY id;"));

@@ -56,26 +56,24 @@ Result<SecretBytes> decode(Bytes text, const std::string& path) {
 }
 
 Result<SecretBytes> read_key_file(const std::string& path) {
+  const auto unavailable = [&path](int reason, const std::string& why = {}) {
+    return Error{Code::kKeyUnavailable, reason, "master key file " + path + why};
+  };
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd.valid()) {
-    const int reason = errno;
-    return Error{Code::kKeyUnavailable, reason, "master key file " + path};
-  }
+  if (!fd.valid()) return unavailable(errno);
   struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return errno_error(errno, path);
-  if (!S_ISREG(status.st_mode)) {
-    return Error{Code::kKeyUnavailable, 0, "master key file " + path + " is no regular file"};
-  }
+  if (::fstat(fd.get(), &status) != 0) return unavailable(errno);
+  if (!S_ISREG(status.st_mode)) return unavailable(0, " is no regular file");
   if ((status.st_mode & 077) != 0) {
-    return Error{Code::kKeyUnavailable, 0,
-                 "master key file " + path + " can be read by others; run: chmod 600 " + path};
+    return unavailable(0, " can be read by others; run: chmod 600 " + path);
   }
   if (status.st_uid != 0 && status.st_uid != ::geteuid()) {
-    return Error{Code::kKeyUnavailable, 0, "master key file " + path + " belongs to another user"};
+    return unavailable(0, " belongs to another user");
   }
   SecretBytes text(kFileSize + 1);
-  const std::size_t length = TRY(read_up_to(fd.get(), text.expose()));
-  return decode(text.expose().first(length), path);
+  const auto length = read_up_to(fd.get(), text.expose());
+  if (!length) return unavailable(length.error().errno_value);
+  return decode(text.expose().first(*length), path);
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ LocalKms::LocalKms(std::string uri, std::string params, const SecretBytes& maste
       wrapping_key_(hkdf_sha256(master_key.expose(), {}, "coffer/1/master", kKeySize)) {}
 
 Result<ByteVector> LocalKms::wrap(const SecretBytes& key, const KeyContext& context) {
+  if (key.size() != kKeySize) return Error{Code::kInvalid, 0, "only keys of 32 bytes are wrapped"};
   return seal_box(wrapping_key_.expose(), context.encode(), key.expose());
 }
 

@@ -10,9 +10,11 @@ namespace {
 constexpr std::string_view kLocal = "local:";
 constexpr std::string_view kPassphrase = "passphrase:";
 
+/// Repeats no more than the scheme: someone may have typed a passphrase after it.
 Error unknown_uri(const std::string& uri) {
   return {Code::kInvalid, 0,
-          "no KMS provider for " + uri + " (there are local:PATH and passphrase:)"};
+          "no KMS provider for '" + uri.substr(0, uri.find(':')) +
+              "' URIs of this form (there are local:PATH and passphrase:)"};
 }
 
 Result<std::string> key_file_path(const std::string& uri) {

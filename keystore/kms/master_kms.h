@@ -28,6 +28,7 @@ class MasterKms {
   MasterKms& operator=(const MasterKms&) = delete;
   virtual ~MasterKms() = default;
 
+  /// kInvalid for a key of another length.
   virtual Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) = 0;
   /// kCorrupt if `wrapped` was altered or belongs to another context, kWrongKey if the master key
   /// is another one, kKeyUnavailable if it can't be reached.

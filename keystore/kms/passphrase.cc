@@ -52,6 +52,7 @@ Result<std::unique_ptr<MasterKms>> create_passphrase_master(const PassphraseSour
 Result<std::unique_ptr<MasterKms>> open_passphrase_master(const MasterKeyRecord& record,
                                                           const PassphraseSource& source) {
   const Parameters parameters = TRY(parse(record.params));
+  TRY(check_cost(parameters.cost));  // before anyone is asked
   const SecretBytes passphrase = TRY(source(false));
   const SecretBytes key = TRY(scrypt(passphrase.expose(), parameters.salt, parameters.cost));
   auto master = std::make_unique<LocalKms>(kUri, record.params, key);

@@ -1,0 +1,32 @@
+# Tests of keystore/access, audit, keyring and broker.
+
+add_library(coffer_keystore_test_support STATIC
+  ${PROJECT_SOURCE_DIR}/tests/support/keystore_audit_lines.cc
+  ${PROJECT_SOURCE_DIR}/tests/support/keystore_fake_kms.cc
+  ${PROJECT_SOURCE_DIR}/tests/support/keystore_process.cc
+  ${PROJECT_SOURCE_DIR}/tests/support/keystore_raw_database.cc
+  ${PROJECT_SOURCE_DIR}/tests/support/keystore_store.cc
+  ${PROJECT_SOURCE_DIR}/tests/support/privileges.cc)
+target_link_libraries(coffer_keystore_test_support
+  PUBLIC coffer_test_support coffer_keyring nlohmann_json::nlohmann_json
+  PRIVATE SQLite::SQLite3)
+
+coffer_unit_test(unit_access
+  SOURCES access/decide_random_test.cc access/grant_test.cc access/selector_test.cc
+  LINKS coffer_access)
+
+coffer_unit_test(unit_keyring
+  SOURCES keyring/dek_pool_test.cc keyring/keyring_cache_test.cc
+          keyring/keyring_concurrency_test.cc keyring/keyring_create_test.cc
+          keyring/keyring_deks_test.cc keyring/keyring_format_test.cc keyring/keyring_policy_test.cc
+          keyring/keyring_tamper_deks_test.cc keyring/keyring_tamper_policy_test.cc keyring/rows_test.cc
+  LINKS coffer_keystore_test_support)
+
+coffer_unit_test(unit_audit
+  SOURCES audit/audit_log_faults_test.cc audit/audit_log_test.cc
+  LINKS coffer_audit coffer_keystore_test_support)
+
+coffer_unit_test(unit_broker
+  SOURCES broker/key_broker_live_test.cc broker/key_broker_test.cc broker/policy_test.cc
+          broker/recorder_test.cc
+  LINKS coffer_broker coffer_keystore_test_support)

@@ -1,0 +1,150 @@
+// Keys and passphrases pass through locked memory only: what the process has of ordinary memory is
+// searched for them. What it frees meanwhile stays as it is, so that traces are not overwritten.
+
+#include "tests/support/sanitizers.h"
+
+// The sanitizers keep freed memory as it is, and lock none.
+#if !COFFER_SANITIZED
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <new>
+#include <string>
+
+#include "keystore/base/atomic_file.h"
+#include "keystore/base/unique_fd.h"
+#include "keystore/crypto/kdf.h"
+#include "keystore/kms/master_kms.h"
+#include "tests/support/memory_scan.h"
+#include "tests/support/temp_dir.h"
+#include "tests/unit/keystore/kms/master_kms_contract.h"
+
+namespace {
+
+bool keep_freed = false;
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  void* const memory = std::malloc(size);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void operator delete(void* memory) noexcept {
+  if (!keep_freed) std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
+
+namespace coffer {
+namespace {
+
+using testing::count_in_ordinary_memory;
+using testing::HiddenNeedle;
+
+/// Does what the tests do with keys of no account, the search included. The dynamic linker,
+/// whenever a library first calls a function of another, leaves the vector registers of that moment
+/// on the stack, and in these the last key may still stand.
+void use_throwaway_keys() {
+  const testing::TempDir dir;
+  auto master = create_master("local:" + dir.file("key"), no_passphrase);
+  ASSERT_TRUE(master.ok());
+  master = open_master((*master)->describe(), no_passphrase);
+  ASSERT_TRUE(master.ok());
+  const KeyContext context;
+  const SecretBytes key = SecretBytes::random(32);
+  ASSERT_TRUE((*master)->unwrap(*(*master)->wrap(key, context), context).ok());
+  ASSERT_TRUE(scrypt(key.expose(), key.expose(), {10, 8, 1}).ok());
+  (void)count_in_ordinary_memory(HiddenNeedle(key.expose()));
+}
+
+class SecretsInMemory : public ::testing::Test {
+ protected:
+  SecretsInMemory() {
+    use_throwaway_keys();
+    keep_freed = true;
+  }
+  ~SecretsInMemory() override { keep_freed = false; }
+};
+
+/// The text of a key file, by way of locked memory.
+SecretBytes read_locked(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  SecretBytes text(85);
+  EXPECT_EQ(::read(fd.get(), text.expose().data(), text.size()), 85);
+  return text;
+}
+
+SecretBytes decode_locked(const SecretBytes& text) {
+  const auto value = [](std::uint8_t digit) {
+    return digit <= '9' ? digit - '0' : digit - 'a' + 10;
+  };
+  SecretBytes key(32);
+  for (std::size_t i = 0; i < 32; ++i) {
+    key.expose()[i] = static_cast<std::uint8_t>(value(text.expose()[20 + 2 * i]) * 16 +
+                                                value(text.expose()[21 + 2 * i]));
+  }
+  return key;
+}
+
+TEST_F(SecretsInMemory, TheSearchFindsWhatIsThere) {
+  const SecretBytes secret = SecretBytes::random(16);
+  const HiddenNeedle needle(secret.expose());
+  EXPECT_EQ(count_in_ordinary_memory(needle), 0U);
+  ByteVector leak(secret.expose().begin(), secret.expose().end());
+  EXPECT_EQ(count_in_ordinary_memory(needle), 1U);
+  wipe(leak);
+  EXPECT_EQ(count_in_ordinary_memory(needle), 0U);
+  leak.assign(secret.expose().begin(), secret.expose().end());
+  ByteVector().swap(leak);
+  EXPECT_EQ(count_in_ordinary_memory(needle), 1U) << "not found once freed";
+}
+
+TEST_F(SecretsInMemory, TheMasterKeyOfAKeyFile) {
+  const testing::TempDir dir;
+  const std::string path = dir.file("key");
+  auto master = create_master("local:" + path, no_passphrase);
+  ASSERT_TRUE(master.ok());
+  master = open_master((*master)->describe(), no_passphrase);
+  ASSERT_TRUE(master.ok());
+  const KeyContext context;
+  const SecretBytes key = SecretBytes::random(32);
+  ASSERT_TRUE((*master)->unwrap(*(*master)->wrap(key, context), context).ok());
+
+  const SecretBytes text = read_locked(path);
+  const SecretBytes master_key = decode_locked(text);
+  const SecretBytes wrapping_key = hkdf_sha256(master_key.expose(), {}, "coffer/1/master", 32);
+  for (std::size_t half = 0; half < 2; ++half) {
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(text.expose().subspan(20 + 32 * half, 32))), 0U)
+        << "the key file's text";
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(master_key.expose().subspan(16 * half, 16))),
+              0U)
+        << "the master key";
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(wrapping_key.expose().subspan(16 * half, 16))),
+              0U)
+        << "the wrapping key";
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(key.expose().subspan(16 * half, 16))), 0U)
+        << "the wrapped key";
+  }
+}
+
+TEST_F(SecretsInMemory, ThePassphraseAndItsKey) {
+  const SecretBytes passphrase = SecretBytes::random(24);
+  const PassphraseSource source = [&](bool) -> Result<SecretBytes> { return passphrase.clone(); };
+  const std::string params = "scrypt ln=10 r=8 p=1 salt=000102030405060708090a0b0c0d0e0f";
+  // Opened with another version on record: the way of a wrong passphrase, with all derivation done.
+  ASSERT_EQ(open_master({"passphrase:", "0011223344556677", params}, source).error().code,
+            Code::kWrongKey);
+  const ByteVector salt = *from_hex(params.substr(26));
+  const auto key = scrypt(passphrase.expose(), salt, {10, 8, 1});
+  ASSERT_TRUE(key.ok());
+  EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(passphrase.expose())), 0U) << "the passphrase";
+  EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(key->expose().first(16))), 0U) << "its key";
+}
+
+}  // namespace
+}  // namespace coffer
+
+#endif
