@@ -23,7 +23,7 @@ ARROWS = {
     "fs/format": ["keystore/base"],
     "fs/backing": ["keystore/base"],
     "fs/content": ["fs/format", "fs/backing", "keystore/crypto"],
-    "fs/names": ["fs/backing", "keystore/crypto"],
+    "fs/names": ["fs/format", "fs/backing", "keystore/crypto"],
     "fs/identity": ["keystore/access"],
     "fs/vfs": ["fs/content", "fs/names", "fs/identity", "keystore/broker"],
     "fs/fuse": ["fs/vfs"],

@@ -1,0 +1,182 @@
+// Between chunks and bytes: the part of EncryptedFile that reads and writes spans of one leaf. The rest is in encrypted_file.cc.
+
+#include <algorithm>
+
+#include "fs/content/encrypted_file.h"
+
+namespace coffer {
+namespace {
+
+/// Changed nodes held before they are written without a commit: 8 MiB, for a stream of 1 GiB in chunks of 4 KiB.
+constexpr std::size_t kMostChangedNodes = 2048;
+
+/// "file id ‖ DEK version ‖ chunk index" (fs/FORMAT.md, 3.3).
+std::array<std::uint8_t, 28> chunk_context(const FileKeys& keys, std::uint64_t chunk) {
+  std::array<std::uint8_t, 28> context;
+  std::copy(keys.file.bytes.begin(), keys.file.bytes.end(), context.begin());
+  store_le(context, 16, keys.dek_version.value);
+  store_le(context, 20, chunk);
+  return context;
+}
+
+Result<void> open_chunk(const FileKeys& keys, std::uint64_t chunk, const LeafEntry& entry, MutableBytes in_place) {
+  if (keys.content->open(entry.nonce, chunk_context(keys, chunk), in_place, in_place, entry.tag)) return {};
+  return Error{Code::kCorrupt, EIO, "chunk " + std::to_string(chunk) + " was altered"};
+}
+
+}  // namespace
+
+Result<void> EncryptedFile::read_range(std::uint64_t offset, MutableBytes out) {
+  while (!out.empty()) {
+    const std::uint64_t first = geometry_.chunk_of(offset);
+    const std::uint64_t last =
+        std::min(geometry_.chunk_of(offset + out.size() - 1), first - first % kFanOut + kFanOut - 1);
+    Block entries;
+    const MutableBytes wanted = MutableBytes(entries).first((last - first + 1) * kEntrySize);
+    TRY(tree_.read_entries(first, wanted));
+    const std::size_t length = std::min<std::uint64_t>(out.size(), geometry_.chunk_start(last + 1) - offset);
+    TRY(read_in_leaf(offset, out.first(length), wanted));
+    out = out.subspan(length);
+    offset += length;
+  }
+  return {};
+}
+
+Result<void> EncryptedFile::read_in_leaf(std::uint64_t offset, MutableBytes out, Bytes entries) {
+  const std::uint64_t size = size_.load(std::memory_order_relaxed);
+  const std::uint64_t first = geometry_.chunk_of(offset);
+  while (!out.empty()) {
+    const std::uint64_t chunk = geometry_.chunk_of(offset);
+    const std::uint64_t start = geometry_.chunk_start(chunk);
+    const std::uint64_t length = geometry_.chunk_length(chunk, size);
+    const Bytes chunk_entries = entries.subspan((chunk - first) * kEntrySize);
+    std::size_t done = 0;
+    if (offset == start && out.size() >= length) {
+      // Whole chunks are opened where they are wanted.
+      const std::uint64_t whole = std::max<std::uint64_t>(1, out.size() >> geometry_.chunk_log2());
+      const std::uint64_t end = std::min(geometry_.chunk_start(chunk + whole), size);
+      done = std::min<std::uint64_t>(end - offset, out.size());
+      TRY(read_whole_chunks(chunk, chunk_entries, out.first(done)));
+    } else {
+      const auto scratch = context_.scratch.take();
+      const MutableBytes plain = scratch.bytes().first(length);
+      TRY(read_whole_chunks(chunk, chunk_entries, plain));
+      done = std::min<std::uint64_t>(out.size(), start + length - offset);
+      std::copy_n(plain.begin() + static_cast<std::ptrdiff_t>(offset - start), done, out.begin());
+    }
+    out = out.subspan(done);
+    offset += done;
+  }
+  return {};
+}
+
+Result<void> EncryptedFile::read_whole_chunks(std::uint64_t first_chunk, Bytes entries, MutableBytes out) {
+  const std::uint64_t chunk_size = geometry_.chunk_size();
+  std::uint64_t index = 0;
+  while (index * chunk_size < out.size()) {
+    const MutableBytes rest = out.subspan(index * chunk_size);
+    // A run of chunks that are all data lies in one piece.
+    std::uint64_t run = 0;
+    while (run * chunk_size < rest.size() && !all_zero(entries.subspan((index + run) * kEntrySize, kEntrySize))) {
+      ++run;
+    }
+    if (run == 0) {
+      const MutableBytes hole = rest.first(std::min<std::uint64_t>(chunk_size, rest.size()));
+      std::fill(hole.begin(), hole.end(), std::uint8_t{0});
+      ++index;
+      continue;
+    }
+    const MutableBytes data = rest.first(std::min<std::uint64_t>(run * chunk_size, rest.size()));
+    const std::size_t length = TRY(backing_.read(geometry_.chunk_offset(first_chunk + index), data));
+    if (length != data.size()) {
+      return Error{Code::kCorrupt, EIO, "chunk " + std::to_string(first_chunk + index + length / chunk_size) + " is cut off"};
+    }
+    for (std::uint64_t i = 0; i < run; ++i, ++index) {
+      const LeafEntry entry = TRY(decode_leaf_entry(entries.subspan(index * kEntrySize, kEntrySize)));
+      const std::size_t at = i * chunk_size;
+      TRY(open_chunk(*keys_, first_chunk + index, entry,
+                     data.subspan(at, std::min<std::uint64_t>(chunk_size, data.size() - at))));
+    }
+  }
+  return {};
+}
+
+void EncryptedFile::seal_chunk(std::uint64_t chunk, Bytes plain, MutableBytes cipher, MutableBytes entry) {
+  LeafEntry sealed;
+  sealed.is_hole = false;
+  sealed.nonce = nonces_.next();
+  keys_->content->seal(sealed.nonce, chunk_context(*keys_, chunk), plain, cipher, sealed.tag);
+  encode_leaf_entry(sealed, entry);
+}
+
+/// Seals the chunks that [offset, offset + data.size()) touches, all of one leaf and one scratch buffer, and puts them in their
+/// places. What the data does not cover of its first and last chunk is read first.
+Result<void> EncryptedFile::write_in_leaf(std::uint64_t offset, Bytes data) {
+  const std::uint64_t old_size = size_.load(std::memory_order_relaxed);
+  const std::uint64_t end = offset + data.size();
+  const std::uint64_t new_size = std::max(old_size, end);
+  const std::uint64_t first = geometry_.chunk_of(offset);
+  const std::uint64_t last = geometry_.chunk_of(end - 1);
+  if (tree_.changed_nodes() > kMostChangedNodes) TRY(tree_.flush());
+
+  Block entries;
+  const auto cipher_buffer = context_.scratch.take();
+  std::size_t cipher_length = 0;
+  for (std::uint64_t chunk = first; chunk <= last; ++chunk) {
+    const std::uint64_t start = geometry_.chunk_start(chunk);
+    const std::uint64_t length = geometry_.chunk_length(chunk, new_size);
+    const MutableBytes cipher = cipher_buffer.bytes().subspan(cipher_length, length);
+    const MutableBytes entry = node_entry(entries, static_cast<unsigned>(chunk - first));
+    cipher_length += length;
+    if (offset <= start && end >= start + length) {
+      seal_chunk(chunk, data.subspan(start - offset, length), cipher, entry);
+      continue;
+    }
+    const auto plain_buffer = context_.scratch.take();
+    const MutableBytes plain = plain_buffer.bytes().first(length);
+    const std::uint64_t old_length = geometry_.chunk_length(chunk, old_size);
+    if (old_length > 0) TRY(read_range(start, plain.first(old_length)));
+    std::fill(plain.begin() + static_cast<std::ptrdiff_t>(old_length), plain.end(), std::uint8_t{0});
+    const std::uint64_t from = std::max(offset, start);
+    const std::uint64_t to = std::min(end, start + length);
+    std::copy_n(data.begin() + static_cast<std::ptrdiff_t>(from - offset), to - from,
+                plain.begin() + static_cast<std::ptrdiff_t>(from - start));
+    seal_chunk(chunk, plain, cipher, entry);
+  }
+
+  // From the first byte written on, only writing can fail.
+  TRY(tree_.hold(first));
+  if (auto written = backing_.write(geometry_.chunk_offset(first), cipher_buffer.bytes().first(cipher_length));
+      !written) {
+    if (new_size > old_size) {
+      has_tail_ = true;
+      (void)drop_tail();
+    }
+    return written;
+  }
+  if (new_size > old_size) TRY(tree_.resize(new_size));
+  TRY(tree_.write_entries(first, Bytes(entries).first((last - first + 1) * kEntrySize)));
+  size_.store(new_size, std::memory_order_release);
+  changed_ = true;
+  return {};
+}
+
+/// Seals the last chunk anew when its length changes: cut, or filled up with zeros. A hole needs nothing.
+Result<void> EncryptedFile::reseal_chunk(std::uint64_t chunk, std::uint64_t new_length) {
+  const std::uint64_t old_length =
+      geometry_.chunk_length(chunk, size_.load(std::memory_order_relaxed));
+  std::array<std::uint8_t, kEntrySize> entry{};
+  TRY(tree_.read_entries(chunk, entry));
+  if (all_zero(entry)) return {};
+  const auto buffer = context_.scratch.take();
+  const MutableBytes plain = buffer.bytes().first(std::max(old_length, new_length));
+  TRY(read_whole_chunks(chunk, entry, plain.first(old_length)));
+  std::fill(plain.begin() + static_cast<std::ptrdiff_t>(old_length), plain.end(), std::uint8_t{0});
+  const MutableBytes sealed = plain.first(new_length);
+  seal_chunk(chunk, sealed, sealed, entry);
+  TRY(tree_.hold(chunk));
+  TRY(backing_.write(geometry_.chunk_offset(chunk), sealed));
+  return tree_.write_entries(chunk, entry);
+}
+
+}  // namespace coffer

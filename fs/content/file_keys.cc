@@ -1,0 +1,28 @@
+#include "fs/content/file_keys.h"
+
+#include <algorithm>
+#include <string>
+
+#include "keystore/crypto/kdf.h"
+
+namespace coffer {
+
+std::shared_ptr<const FileKeys> FileKeys::derive(const AeadEngine& engine, Suite suite, const SecretBytes& dek,
+                                                 FileId file, KeyVersion dek_version, ScopeId scope) {
+  const ByteVector salt = ByteWriter().bytes(file.view()).le(dek_version.value).take();
+  const auto key = [&](std::string_view info) { return hkdf_sha256(dek.expose(), salt, info, 32); };
+  const std::string content_info = "coffer/1/content/" + std::string(to_string(suite));
+  Hash commitment;
+  const SecretBytes commitment_bytes = key("coffer/1/commitment");
+  std::copy_n(commitment_bytes.expose().begin(), commitment.size(), commitment.begin());
+  return std::make_shared<const FileKeys>(
+      FileKeys{.file = file,
+               .dek_version = dek_version,
+               .scope = scope,
+               .suite = suite,
+               .content = engine.expand(suite, key(content_info).expose()),
+               .header = HmacKey(key("coffer/1/header").expose()),
+               .commitment = commitment});
+}
+
+}  // namespace coffer
