@@ -127,13 +127,11 @@ Result<void> HashTree::resize(std::uint64_t plain_size) {
 
 Result<void> HashTree::flush() {
   // Parents of what is flushed are added behind it, level by level, until the top.
-  for (auto at = changed_.begin(); at != changed_.end(); ++at) {
-    const NodeId node = at->first;
-    const Block& block = *at->second;
+  for (const auto& [node, block] : changed_) {
     Hash hash{};
-    if (!all_zero(block)) {
-      hash = sha256(block);
-      TRY(file_.write(geometry_.node_offset(node), block));
+    if (!all_zero(*block)) {
+      hash = sha256(*block);
+      TRY(file_.write(geometry_.node_offset(node), *block));
     }
     if (node == top()) {
       root_ = hash;
@@ -141,7 +139,7 @@ Result<void> HashTree::flush() {
       Block& parent = *TRY(edit(node.parent()));
       std::copy(hash.begin(), hash.end(), node_entry(parent, node.slot()).begin());
     }
-    cache_.put(owner_, node, block);
+    cache_.put(owner_, node, *block);
   }
   changed_.clear();
   return {};

@@ -15,7 +15,7 @@ void seal_slot(const FileHeader& header, const FileKeys& keys, Block& slot) {
 Result<FileHeader> open_slot(const Block& slot, const FileKeys& keys, StoreId store) {
   FileHeader header = TRY(decode_header(slot));
   if (header.commitment != keys.commitment) {
-    return Error{Code::kWrongKey, EIO, "the key does not belong to this file"};
+    return Error{Code::kCorrupt, EIO, "the file header was altered, or is another file's: it does not commit to its key"};
   }
   const Bytes bytes(slot);
   if (!keys.header.verify(bytes.first(kHeaderMacOffset), bytes.subspan(kHeaderMacOffset))) {

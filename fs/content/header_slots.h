@@ -25,8 +25,7 @@ Result<FileHeader> peek_header(const RawHeader& raw);
 /// (fs/FORMAT.md, 3.1). Not thread-safe.
 class HeaderSlots {
  public:
-  /// The newest slot whose MAC holds. kWrongKey if the key is not the file's (no commitment matches), kCorrupt if no slot
-  /// authenticates.
+  /// The newest slot whose MAC holds. kCorrupt if there is none, or the key is not the file's.
   static Result<HeaderSlots> open(const RawHeader& raw, const FileKeys& keys, StoreId store);
   /// For a new file, whose header this is; writes it into slot 0 and zeros into slot 1.
   static Result<HeaderSlots> create(const BackingFile& file, const FileKeys& keys, FileHeader header);

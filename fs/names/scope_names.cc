@@ -23,7 +23,7 @@ Error not_an_entry() { return {Code::kCorrupt, EIO, "the name does not authentic
 /// Checks that a sidecar is the one its hash names, and one that is needed: what would fit as it is has one form only.
 Result<void> check_sidecar(std::string_view hash, Bytes sidecar, std::size_t longest_text) {
   if (hashed(sidecar) != hash || to_base64url(sidecar).size() <= longest_text) {
-    return Error{Code::kCorrupt, EIO, "the sidecar of a long name was altered"};
+    return Error{Code::kCorrupt, EIO, "the sidecar of a long name or target was altered"};
   }
   return {};
 }

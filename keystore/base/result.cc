@@ -55,14 +55,13 @@ std::string_view to_string(Code code) {
 }
 
 std::string Error::message() const {
-  std::string text = context;
-  if (text.empty()) text = to_string(code);
-  if (errno_value != 0) {
-    char buffer[128];
-    // The GNU strerror_r: thread-safe, and returns the text itself.
-    text.append(": ").append(strerror_r(errno_value, buffer, sizeof buffer));
-  }
-  return text;
+  // The EIO of a file that was altered is for programs; people would look for a broken disk.
+  const bool errno_says_more = errno_value != 0 && (errno_value != EIO || code == Code::kIo);
+  if (!errno_says_more) return context.empty() ? std::string(to_string(code)) : context;
+  char buffer[128];
+  // The GNU strerror_r: thread-safe, and returns the text itself.
+  const std::string reason = strerror_r(errno_value, buffer, sizeof buffer);
+  return context.empty() ? reason : context + ": " + reason;
 }
 
 Error errno_error(int errno_value, std::string context) {

@@ -47,7 +47,8 @@ struct Error {
   int errno_value = 0;
   std::string context;
 
-  /// "context: errno text", for a log line or stderr; the code's name where there is no context.
+  /// "context: errno text", for a log line or stderr, as far as there are both; the code's name if
+  /// there is neither.
   [[nodiscard]] std::string message() const;
 };
 

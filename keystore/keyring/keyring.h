@@ -18,7 +18,7 @@ namespace coffer {
 
 /// How long an unwrapped KEK (and the policy key) is used before the KMS is asked again, so that a
 /// revocation there bites.
-inline constexpr std::int64_t kDefaultKeyTtlSeconds = 15 * 60;
+inline constexpr std::int64_t kDefaultKeyTtlSeconds = 900;
 
 /// What can be known of a keystore before its master key is: where that key is, and whose store
 /// this is. Not authenticated.
@@ -89,9 +89,9 @@ class Keyring {
   /// row.
   Result<void> record(std::span<const FileRecord> records);
 
-  /// Calls `visit` for each DEK row in order of file id, until it returns false; all rows are of
-  /// one moment. Holds no lock: keys are released meanwhile, and `visit` may ask the Keyring.
-  Result<void> visit_keys(const std::function<bool(const KeyRow&)>& visit);
+  /// Calls `visit` for each DEK row in order of file id (from `from` on), until it returns false;
+  /// all rows are of one moment. Holds no lock: keys are released meanwhile, and `visit` may ask the Keyring.
+  Result<void> visit_keys(const std::function<bool(const KeyRow&)>& visit, FileId from = {});
   Result<std::vector<KekRow>> keks();
 
   /// Drops every unwrapped key; the next use asks the KMS again.

@@ -327,12 +327,12 @@ Result<void> Keyring::record(std::span<const FileRecord> records) {
   return transaction.commit();
 }
 
-Result<void> Keyring::visit_keys(const std::function<bool(const KeyRow&)>& visit) {
+Result<void> Keyring::visit_keys(const std::function<bool(const KeyRow&)>& visit, FileId from) {
   Database database = TRY(Database::open(path_, Database::Mode::kReadOnly));
   Statement statement = TRY(database.prepare(
       "SELECT file_id, version, scope_id, kek_version, state, created_at, changed_at, generation"
-      " FROM deks ORDER BY file_id, version;"));
-  Query row = statement.start();
+      " FROM deks WHERE file_id >= ? ORDER BY file_id, version;"));
+  Query row = statement.start(from.view());
   while (TRY(row.next())) {
     if (row.blob(0).size() != 16) return Error{Code::kCorrupt, 0, "keystore: malformed file id"};
     const KeyRow key{.file = FileId::from(row.blob(0)),

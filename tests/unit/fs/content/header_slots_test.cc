@@ -135,9 +135,9 @@ TEST_F(HeaderSlotsTest, EveryPartOfTheKeyMatters) {
   other_store.bytes[0] ^= 1;
   constexpr Suite kAes = Suite::kAes256Gcm;
   ASSERT_TRUE(HeaderSlots::open(raw(), *derive(kAes, 0, keys_->file, 3, 1), world_.store()).ok());
-  EXPECT_EQ(code_with(derive(kAes, 1, keys_->file, 3, 1), world_.store()), Code::kWrongKey);
-  EXPECT_EQ(code_with(derive(kAes, 0, other_file, 3, 1), world_.store()), Code::kWrongKey);
-  EXPECT_EQ(code_with(derive(kAes, 0, keys_->file, 4, 1), world_.store()), Code::kWrongKey);
+  EXPECT_EQ(code_with(derive(kAes, 1, keys_->file, 3, 1), world_.store()), Code::kCorrupt);
+  EXPECT_EQ(code_with(derive(kAes, 0, other_file, 3, 1), world_.store()), Code::kCorrupt);
+  EXPECT_EQ(code_with(derive(kAes, 0, keys_->file, 4, 1), world_.store()), Code::kCorrupt);
   EXPECT_EQ(code_with(derive(kAes, 0, keys_->file, 3, 2), world_.store()), Code::kCorrupt);
   EXPECT_EQ(code_with(derive(Suite::kChaCha20Poly1305, 0, keys_->file, 3, 1), world_.store()),
             Code::kCorrupt);
@@ -162,7 +162,7 @@ TEST_F(HeaderSlotsTest, SlotsOfAnotherFileOfTheStoreAreRefused) {
   header.commitment = their_keys->commitment;
   ASSERT_TRUE(HeaderSlots::create(theirs.open(), *their_keys, header).ok());
   file_.put(0, theirs.bytes(0, 8192));
-  EXPECT_EQ(open().error().code, Code::kWrongKey);
+  EXPECT_EQ(open().error().code, Code::kCorrupt);
 }
 
 TEST_F(HeaderSlotsTest, AFileTooShortForTwoSlotsIsCorrupt) {

@@ -139,7 +139,8 @@ TEST(Error, MessageHasContextAndErrnoText) {
             "opening /x: No such file or directory");
   EXPECT_EQ((Error{Code::kInvalid, 0, "no good"}).message(), "no good");
   EXPECT_EQ((Error{Code::kRolledBack, 0, ""}).message(), "rolled-back");
-  EXPECT_EQ((Error{Code::kIo, EIO, ""}).message(), "io: Input/output error");
+  EXPECT_EQ((Error{Code::kIo, EIO, ""}).message(), "Input/output error");
+  EXPECT_EQ((Error{Code::kCorrupt, EIO, "chunk 0"}).message(), "chunk 0") << "no disk to blame";
 }
 
 TEST(Error, EveryCodeHasANameOfItsOwn) {
