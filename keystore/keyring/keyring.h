@@ -90,7 +90,8 @@ class Keyring {
   Result<void> record(std::span<const FileRecord> records);
 
   /// Calls `visit` for each DEK row in order of file id (from `from` on), until it returns false;
-  /// all rows are of one moment. Holds no lock: keys are released meanwhile, and `visit` may ask the Keyring.
+  /// all rows are of one moment. Holds no lock: keys are released meanwhile, and `visit` may ask
+  /// the Keyring.
   Result<void> visit_keys(const std::function<bool(const KeyRow&)>& visit, FileId from = {});
   Result<std::vector<KekRow>> keks();
 

@@ -332,7 +332,8 @@ Result<void> Keyring::visit_keys(const std::function<bool(const KeyRow&)>& visit
   Statement statement = TRY(database.prepare(
       "SELECT file_id, version, scope_id, kek_version, state, created_at, changed_at, generation"
       " FROM deks WHERE file_id >= ? ORDER BY file_id, version;"));
-  Query row = statement.start(from.view());
+  // From the start means malformed ids too, which may sort before any that is well-formed.
+  Query row = statement.start(from == FileId{} ? Bytes() : from.view());
   while (TRY(row.next())) {
     if (row.blob(0).size() != 16) return Error{Code::kCorrupt, 0, "keystore: malformed file id"};
     const KeyRow key{.file = FileId::from(row.blob(0)),
