@@ -29,9 +29,11 @@ EncryptedFile::EncryptedFile(const ContentContext& context, BackingFile backing,
 
 EncryptedFile::~EncryptedFile() = default;
 
-Result<std::unique_ptr<EncryptedFile>> EncryptedFile::create(const ContentContext& context, BackingFile backing,
+Result<std::unique_ptr<EncryptedFile>> EncryptedFile::create(const ContentContext& context,
+                                                             BackingFile backing,
                                                              std::shared_ptr<const FileKeys> keys,
-                                                             unsigned chunk_log2, const Binding& binding) {
+                                                             unsigned chunk_log2,
+                                                             const Binding& binding) {
   FileHeader header;
   header.suite = static_cast<std::uint16_t>(keys->suite);
   header.chunk_log2 = chunk_log2;
@@ -46,7 +48,8 @@ Result<std::unique_ptr<EncryptedFile>> EncryptedFile::create(const ContentContex
       new EncryptedFile(context, std::move(backing), std::move(keys), std::move(slots), false));
 }
 
-Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open(const ContentContext& context, BackingFile backing,
+Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open(const ContentContext& context,
+                                                           BackingFile backing,
                                                            const RawHeader& raw,
                                                            std::shared_ptr<const FileKeys> keys) {
   HeaderSlots slots = TRY(HeaderSlots::open(raw, *keys, context.store));
@@ -55,10 +58,11 @@ Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open(const ContentContext&
   const auto length = static_cast<std::uint64_t>(status.st_size);
   const std::uint64_t expected = geometry.backing_size(slots.current().plain_size);
   if (length < expected) {
-    return Error{Code::kCorrupt, EIO, "the backing file is shorter than its header says: it was cut"};
+    return Error{Code::kCorrupt, EIO,
+                 "the backing file is shorter than its header says: it was cut"};
   }
-  return std::unique_ptr<EncryptedFile>(new EncryptedFile(context, std::move(backing), std::move(keys),
-                                                          std::move(slots), length > expected));
+  return std::unique_ptr<EncryptedFile>(new EncryptedFile(
+      context, std::move(backing), std::move(keys), std::move(slots), length > expected));
 }
 
 Result<std::size_t> EncryptedFile::read(std::uint64_t offset, MutableBytes out) {
@@ -88,7 +92,8 @@ Result<std::size_t> EncryptedFile::write_locked(std::uint64_t offset, Bytes data
   if (offset > kMaxPlainSize || data.size() > kMaxPlainSize - offset) return errno_error(EFBIG);
   TRY(drop_tail());
   const std::uint64_t old_size = size_.load(std::memory_order_relaxed);
-  // A write that begins in a later chunk than the last leaves a gap; within the last chunk the write itself fills it.
+  // A write that begins in a later chunk than the last leaves a gap; within the last chunk the
+  // write itself fills it.
   const bool gap = old_size > 0 && geometry_.chunk_of(offset) > geometry_.chunk_of(old_size - 1) &&
                    geometry_.chunk_start(geometry_.chunk_of(offset)) > old_size;
   if (gap || (old_size == 0 && geometry_.chunk_of(offset) > 0)) {
@@ -101,7 +106,7 @@ Result<std::size_t> EncryptedFile::write_locked(std::uint64_t offset, Bytes data
     if (auto done = write_in_leaf(at, data.subspan(at - offset, stop - at)); !done) {
       if (at > offset) break;
       // Nothing was written: the gap goes too, as far as that can be done.
-      if (size_.load(std::memory_order_relaxed) > old_size) (void)shrink(old_size);
+      if (size_.load(std::memory_order_relaxed) > old_size && shrink(old_size)) (void)drop_tail();
       return std::move(done).error();
     }
     at = stop;
@@ -111,16 +116,20 @@ Result<std::size_t> EncryptedFile::write_locked(std::uint64_t offset, Bytes data
 
 Result<void> EncryptedFile::truncate(std::uint64_t size) {
   if (size > kMaxPlainSize) return errno_error(EFBIG);
+  MutexLock turn(commit_mutex_);
   WriteLock lock(mutex_);
   TRY(drop_tail());
   const std::uint64_t old_size = size_.load(std::memory_order_relaxed);
   if (size > old_size) return grow(size);
-  if (size < old_size) return shrink(size);
-  return {};
+  if (size == old_size) return {};
+  TRY(shrink(size));
+  // The header first: whoever is killed in between leaves a tail, not a file cut off.
+  TRY(commit_locked());
+  return drop_tail();
 }
 
-/// Cuts off what the backing has behind the file's end, left there by a failure or by an append that was never committed: after any
-/// change the backing size says what the size is.
+/// Cuts off what the backing has behind the file's end, left there by a failure or by an append
+/// that was never committed: after any change the backing size says what the size is.
 Result<void> EncryptedFile::drop_tail() {
   if (!has_tail_) return {};
   TRY(backing_.truncate(geometry_.backing_size(size_.load(std::memory_order_relaxed))));
@@ -158,7 +167,7 @@ Result<void> EncryptedFile::shrink(std::uint64_t size) {
   size_.store(size, std::memory_order_release);
   changed_ = true;
   has_tail_ = true;
-  return drop_tail();
+  return {};
 }
 
 Result<void> EncryptedFile::commit() {
@@ -209,7 +218,8 @@ Result<void> EncryptedFile::add_binding(const Binding& binding) {
   MutexLock turn(commit_mutex_);
   WriteLock lock(mutex_);
   FileHeader next = slots_.current();
-  if (std::find(next.bindings.begin(), next.bindings.end(), binding) != next.bindings.end()) return {};
+  if (std::find(next.bindings.begin(), next.bindings.end(), binding) != next.bindings.end())
+    return {};
   if (next.bindings.size() == kMaxFileBindings) return errno_error(EMLINK);
   next.bindings.push_back(binding);
   next.plain_size = size_.load(std::memory_order_relaxed);

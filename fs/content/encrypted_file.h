@@ -28,21 +28,24 @@ struct CommittedState {
   Hash root{};
 };
 
-/// The plaintext of one backing file, encrypted in chunks under its own DEK and vouched for by its hash tree (fs/FORMAT.md, 3).
-/// Offsets and sizes are those of the plaintext. Thread-safe: reads run at once, a change has the file to itself. There is one
-/// EncryptedFile a file, whatever the number of its handles. Every byte handed out was authenticated; where that fails the error is
+/// The plaintext of one backing file, encrypted in chunks under its own DEK and vouched for by its
+/// hash tree (fs/FORMAT.md, 3). Offsets and sizes are those of the plaintext. Thread-safe: reads
+/// run at once, a change has the file to itself. There is one EncryptedFile a file, whatever the
+/// number of its handles. Every byte handed out was authenticated; where that fails the error is
 /// kCorrupt and the output is zeros.
 class EncryptedFile {
  public:
   /// Makes the header of a new, empty backing file.
-  static Result<std::unique_ptr<EncryptedFile>> create(const ContentContext& context, BackingFile backing,
-                                                       std::shared_ptr<const FileKeys> keys, unsigned chunk_log2,
-                                                       const Binding& binding);
-  /// Authenticates the header. Errors are those of HeaderSlots::open. A backing file that is shorter than the header says is
-  /// kCorrupt; a longer one was being appended to when it was last used: what was never committed is not seen, and goes with the
-  /// next change.
-  static Result<std::unique_ptr<EncryptedFile>> open(const ContentContext& context, BackingFile backing,
-                                                     const RawHeader& raw, std::shared_ptr<const FileKeys> keys);
+  static Result<std::unique_ptr<EncryptedFile>> create(const ContentContext& context,
+                                                       BackingFile backing,
+                                                       std::shared_ptr<const FileKeys> keys,
+                                                       unsigned chunk_log2, const Binding& binding);
+  /// Authenticates the header. Errors are those of HeaderSlots::open. A backing file that is
+  /// shorter than the header says is kCorrupt; a longer one was being appended to when it was last
+  /// used: what was never committed is not seen, and goes with the next change.
+  static Result<std::unique_ptr<EncryptedFile>> open(const ContentContext& context,
+                                                     BackingFile backing, const RawHeader& raw,
+                                                     std::shared_ptr<const FileKeys> keys);
   ~EncryptedFile();
   EncryptedFile(const EncryptedFile&) = delete;
   EncryptedFile& operator=(const EncryptedFile&) = delete;
@@ -54,15 +57,16 @@ class EncryptedFile {
 
   /// Fills `out` from `offset` on; less only at the end of the file.
   Result<std::size_t> read(std::uint64_t offset, MutableBytes out);
-  /// Writes `data`, growing the file as needed; a gap reads as zeros. The count is short if an error came after some was written
-  /// (a full disk), and the file then ends with what was. kExhausted (EFBIG) past kMaxPlainSize.
+  /// Writes `data`, growing the file as needed; a gap reads as zeros. The count is short if an
+  /// error came after some was written (a full disk), and the file then ends with what was.
+  /// kExhausted (EFBIG) past kMaxPlainSize.
   Result<std::size_t> write(std::uint64_t offset, Bytes data);
   /// The same at the end of the file.
   Result<std::size_t> append(Bytes data);
   Result<void> truncate(std::uint64_t size);
 
-  /// Writes tree and header, so that another open would find what was written. Nothing to do if nothing changed. The
-  /// modification time stays that of the last write.
+  /// Writes tree and header, so that another open would find what was written. Nothing to do if
+  /// nothing changed. The modification time stays that of the last write.
   Result<void> commit();
   /// commit, then everything to the disk.
   Result<void> sync(bool data_only);
@@ -78,21 +82,24 @@ class EncryptedFile {
   Result<void> make_writable();
 
  private:
-  EncryptedFile(const ContentContext& context, BackingFile backing, std::shared_ptr<const FileKeys> keys,
-                HeaderSlots slots, bool has_tail);
+  EncryptedFile(const ContentContext& context, BackingFile backing,
+                std::shared_ptr<const FileKeys> keys, HeaderSlots slots, bool has_tail);
 
   // chunks.cc: between chunks and bytes.
   Result<void> read_range(std::uint64_t offset, MutableBytes out) REQUIRES_SHARED(mutex_);
-  Result<void> read_in_leaf(std::uint64_t offset, MutableBytes out, Bytes entries) REQUIRES_SHARED(mutex_);
+  Result<void> read_in_leaf(std::uint64_t offset, MutableBytes out, Bytes entries)
+      REQUIRES_SHARED(mutex_);
   Result<void> read_whole_chunks(std::uint64_t first_chunk, Bytes entries, MutableBytes out)
       REQUIRES_SHARED(mutex_);
   Result<void> write_in_leaf(std::uint64_t offset, Bytes data) REQUIRES(mutex_);
   Result<void> reseal_chunk(std::uint64_t chunk, std::uint64_t new_length) REQUIRES(mutex_);
-  void seal_chunk(std::uint64_t chunk, Bytes plain, MutableBytes cipher, MutableBytes entry) REQUIRES(mutex_);
+  void seal_chunk(std::uint64_t chunk, Bytes plain, MutableBytes cipher, MutableBytes entry)
+      REQUIRES(mutex_);
 
   Result<std::size_t> write_locked(std::uint64_t offset, Bytes data) REQUIRES(mutex_);
   Result<void> drop_tail() REQUIRES(mutex_);
   Result<void> grow(std::uint64_t size) REQUIRES(mutex_);
+  /// Leaves what is cut off as a tail.
   Result<void> shrink(std::uint64_t size) REQUIRES(mutex_);
   Result<void> commit_locked() REQUIRES(commit_mutex_, mutex_);
   Result<void> commit_header(FileHeader next) REQUIRES(commit_mutex_, mutex_);
@@ -101,7 +108,8 @@ class EncryptedFile {
   std::shared_ptr<const FileKeys> keys_;
   Geometry geometry_;
 
-  // Held over a commit and over a sync whole, so that no commit writes the slot that a sync is just making durable. Before mutex_.
+  // Held over a commit and over a sync whole, so that no commit writes the slot that a sync is just
+  // making durable. Before mutex_.
   Mutex commit_mutex_;
   SharedMutex mutex_;  // guards all below; last in the lock order (fs/LOCKING.md)
   BackingFile backing_;
@@ -110,7 +118,7 @@ class EncryptedFile {
   NonceSequence nonces_ GUARDED_BY(mutex_);
   bool changed_ GUARDED_BY(mutex_) = false;
   bool has_tail_ GUARDED_BY(mutex_);  // the backing is longer than the file
-  std::atomic<std::uint64_t> size_;  // written under mutex_
+  std::atomic<std::uint64_t> size_;   // written under mutex_
 };
 
 }  // namespace coffer

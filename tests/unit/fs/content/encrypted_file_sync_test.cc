@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "tests/support/fs_content.h"
@@ -146,6 +148,36 @@ TEST_F(EncryptedFileSync, NoCommitOverwritesWhatASyncMakesDurable) {
   reader.join();
   for (std::thread& thread : committers) thread.join();
   EXPECT_EQ(overwritten.load(), 0);
+}
+
+TEST_F(EncryptedFileSync, KilledWhileItIsReplacedItIsAsBeforeOrEmptyOrAsAfter) {
+  // Emptied and written anew, as by `cp` and most programs that save.
+  const ByteVector data(1'000'000, 'x');
+  const auto file = world_.create(backing_, 12, keys_, calls_);
+  ASSERT_TRUE(file->write(0, data).ok());
+  ASSERT_TRUE(file->commit().ok());
+  std::set<std::uint64_t> sizes;
+  const auto expect_whole = [&] {
+    MemoryFile left;
+    left.copy_from(backing_);
+    const auto opened = world_.open(left, keys_);
+    ASSERT_TRUE(opened.ok()) << opened.error().message();
+    ByteVector out(data.size());
+    const auto length = (*opened)->read(0, out);
+    ASSERT_TRUE(length.ok()) << length.error().message();
+    EXPECT_EQ(std::count(out.begin(), out.end(), 'x'), static_cast<std::ptrdiff_t>(*length));
+    sizes.insert(*length);
+  };
+  calls_.before = [&](const SystemCall&) {
+    expect_whole();
+    return 0;
+  };
+  ASSERT_TRUE(file->truncate(0).ok());
+  ASSERT_TRUE(file->write(0, data).ok());
+  ASSERT_TRUE(file->commit().ok());
+  calls_.before = {};
+  expect_whole();
+  EXPECT_EQ(sizes, (std::set<std::uint64_t>{0, data.size()}));
 }
 
 TEST_F(EncryptedFileSync, AFileOpenedForReadingCanBecomeWritable) {
