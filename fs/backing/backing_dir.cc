@@ -40,7 +40,8 @@ void BackingDirReader::seek(std::int64_t position) {
   position_ = position;
 }
 
-Result<std::shared_ptr<const BackingDir>> BackingDir::open_root(Syscalls& calls, const std::string& path) {
+Result<std::shared_ptr<const BackingDir>> BackingDir::open_root(Syscalls& calls,
+                                                                const std::string& path) {
   UniqueFd fd(calls.openat(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
   if (!fd.valid()) return errno_error(errno, path);
   return std::make_shared<const BackingDir>(calls, std::move(fd));
@@ -96,7 +97,8 @@ Result<struct stat> BackingDir::status() const {
 
 Result<struct stat> BackingDir::status_of(const std::string& name) const {
   struct stat status {};
-  if (calls_->fstatat(fd_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return errno_error(errno);
+  if (calls_->fstatat(fd_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno_error(errno);
   return status;
 }
 
@@ -138,31 +140,37 @@ Result<void> BackingDir::remove_dir(const std::string& name) const {
   return {};
 }
 
-Result<void> BackingDir::rename(const std::string& name, const BackingDir& to, const std::string& to_name,
-                                unsigned flags) const {
+Result<void> BackingDir::rename(const std::string& name, const BackingDir& to,
+                                const std::string& to_name, unsigned flags) const {
   if (calls_->renameat2(fd_.get(), name.c_str(), to.fd_.get(), to_name.c_str(), flags) != 0) {
     return errno_error(errno);
   }
   return {};
 }
 
-Result<void> BackingDir::link(const std::string& name, const BackingDir& to, const std::string& to_name) const {
-  if (calls_->linkat(fd_.get(), name.c_str(), to.fd_.get(), to_name.c_str(), 0) != 0) return errno_error(errno);
+Result<void> BackingDir::link(const std::string& name, const BackingDir& to,
+                              const std::string& to_name) const {
+  if (calls_->linkat(fd_.get(), name.c_str(), to.fd_.get(), to_name.c_str(), 0) != 0)
+    return errno_error(errno);
   return {};
 }
 
 Result<void> BackingDir::set_mode(const std::string& name, mode_t mode) const {
-  if (calls_->fchmodat(fd_.get(), name.c_str(), mode, AT_SYMLINK_NOFOLLOW) != 0) return errno_error(errno);
+  if (calls_->fchmodat(fd_.get(), name.c_str(), mode, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno_error(errno);
   return {};
 }
 
 Result<void> BackingDir::set_owner(const std::string& name, uid_t uid, gid_t gid) const {
-  if (calls_->fchownat(fd_.get(), name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0) return errno_error(errno);
+  if (calls_->fchownat(fd_.get(), name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno_error(errno);
   return {};
 }
 
-Result<void> BackingDir::set_times(const std::string& name, const struct timespec (&times)[2]) const {
-  if (calls_->utimensat(fd_.get(), name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) return errno_error(errno);
+Result<void> BackingDir::set_times(const std::string& name,
+                                   const struct timespec (&times)[2]) const {
+  if (calls_->utimensat(fd_.get(), name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno_error(errno);
   return {};
 }
 
@@ -184,7 +192,8 @@ Result<ByteVector> BackingDir::read_small(const std::string& name, std::size_t l
   return content;
 }
 
-Result<void> BackingDir::replace_small(const std::string& name, Bytes content, mode_t mode, bool durable) const {
+Result<void> BackingDir::replace_small(const std::string& name, Bytes content, mode_t mode,
+                                       bool durable) const {
   const std::string temporary = name + ".new";
   if (auto removed = remove_file(temporary); !removed && removed.error().code != Code::kNotFound) {
     return removed;
@@ -206,7 +215,8 @@ Result<void> BackingDir::replace_small(const std::string& name, Bytes content, m
 Result<void> BackingDir::sync() const {
   const UniqueFd fd = TRY(reopen(O_RDONLY | O_DIRECTORY));
   // Some filesystems can't sync a directory and say so by EINVAL.
-  if (calls_->fsync(fd.get()) != 0 && errno != EINVAL) return errno_error(errno, "syncing the backing directory");
+  if (calls_->fsync(fd.get()) != 0 && errno != EINVAL)
+    return errno_error(errno, "syncing the backing directory");
   return {};
 }
 

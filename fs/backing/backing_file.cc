@@ -27,7 +27,8 @@ Result<std::size_t> BackingFile::read(std::uint64_t offset, MutableBytes out) co
 
 Result<void> BackingFile::write(std::uint64_t offset, Bytes data) const {
   while (!data.empty()) {
-    const ssize_t done = calls_->pwrite(fd_.get(), data.data(), data.size(), static_cast<off_t>(offset));
+    const ssize_t done =
+        calls_->pwrite(fd_.get(), data.data(), data.size(), static_cast<off_t>(offset));
     if (done < 0) {
       if (errno == EINTR) continue;
       return errno_error(errno, "writing the backing file");
@@ -65,19 +66,23 @@ Result<void> BackingFile::set_mode(mode_t mode) const {
 }
 
 Result<void> BackingFile::set_owner(uid_t uid, gid_t gid) const {
-  if (calls_->fchown(fd_.get(), uid, gid) != 0) return errno_error(errno, "chown of the backing file");
+  if (calls_->fchown(fd_.get(), uid, gid) != 0)
+    return errno_error(errno, "chown of the backing file");
   return {};
 }
 
 Result<void> BackingFile::set_times(const struct timespec (&times)[2]) const {
-  if (calls_->futimens(fd_.get(), times) != 0) return errno_error(errno, "setting times of the backing file");
+  if (calls_->futimens(fd_.get(), times) != 0)
+    return errno_error(errno, "setting times of the backing file");
   return {};
 }
 
 Result<void> BackingFile::make_writable() {
   if (writable_) return {};
   const std::string name = "/proc/self/fd/" + std::to_string(fd_.get());
-  const auto open = [&] { return UniqueFd(calls_->openat(AT_FDCWD, name.c_str(), O_RDWR | O_CLOEXEC, 0)); };
+  const auto open = [&] {
+    return UniqueFd(calls_->openat(AT_FDCWD, name.c_str(), O_RDWR | O_CLOEXEC, 0));
+  };
   UniqueFd fd = open();
   if (!fd.valid() && errno == EACCES) {
     const ModeLoan loan{.status = [&] { return status(); },

@@ -9,11 +9,12 @@
 
 namespace coffer {
 
-/// An open file of the backing directory. Calls are thread-safe as the system calls behind them are. Offsets and sizes in bytes
-/// of the backing file. Errors carry the errno.
+/// An open file of the backing directory. Calls are thread-safe as the system calls behind them
+/// are. Offsets and sizes in bytes of the backing file. Errors carry the errno.
 class BackingFile {
  public:
-  BackingFile(Syscalls& calls, UniqueFd fd, bool writable) : calls_(&calls), fd_(std::move(fd)), writable_(writable) {}
+  BackingFile(Syscalls& calls, UniqueFd fd, bool writable)
+      : calls_(&calls), fd_(std::move(fd)), writable_(writable) {}
 
   /// Fills `out` from `offset` on; less only at the end of the file.
   Result<std::size_t> read(std::uint64_t offset, MutableBytes out) const;
@@ -29,8 +30,9 @@ class BackingFile {
   Result<void> set_times(const struct timespec (&times)[2]) const;
 
   [[nodiscard]] bool writable() const { return writable_; }
-  /// Opens the same file, deleted or not, for writing too, if it was not; its mode does not bind us who own it. The descriptor keeps
-  /// its number, so that other threads' calls go on meanwhile; those of this function and of `writable` are to be kept apart.
+  /// Opens the same file, deleted or not, for writing too, if it was not; its mode does not bind us
+  /// who own it. The descriptor keeps its number, so that other threads' calls go on meanwhile;
+  /// those of this function and of `writable` are to be kept apart.
   Result<void> make_writable();
 
  private:

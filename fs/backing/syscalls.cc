@@ -8,7 +8,9 @@
 
 namespace coffer {
 
-int Syscalls::openat(int dir, const char* name, int flags, mode_t mode) { return ::openat(dir, name, flags, mode); }
+int Syscalls::openat(int dir, const char* name, int flags, mode_t mode) {
+  return ::openat(dir, name, flags, mode);
+}
 
 ssize_t Syscalls::pread(int fd, void* buffer, std::size_t count, off_t offset) {
   return ::pread(fd, buffer, count, offset);
@@ -53,17 +55,23 @@ int Syscalls::mknodat(int dir, const char* name, mode_t mode, dev_t device) {
   return ::mknodat(dir, name, mode, device);
 }
 
-int Syscalls::unlinkat(int dir, const char* name, int flags) { return ::unlinkat(dir, name, flags); }
+int Syscalls::unlinkat(int dir, const char* name, int flags) {
+  return ::unlinkat(dir, name, flags);
+}
 
-int Syscalls::renameat2(int old_dir, const char* old_name, int new_dir, const char* new_name, unsigned flags) {
+int Syscalls::renameat2(int old_dir, const char* old_name, int new_dir, const char* new_name,
+                        unsigned flags) {
   return ::renameat2(old_dir, old_name, new_dir, new_name, flags);
 }
 
-int Syscalls::linkat(int old_dir, const char* old_name, int new_dir, const char* new_name, int flags) {
+int Syscalls::linkat(int old_dir, const char* old_name, int new_dir, const char* new_name,
+                     int flags) {
   return ::linkat(old_dir, old_name, new_dir, new_name, flags);
 }
 
-int Syscalls::symlinkat(const char* target, int dir, const char* name) { return ::symlinkat(target, dir, name); }
+int Syscalls::symlinkat(const char* target, int dir, const char* name) {
+  return ::symlinkat(target, dir, name);
+}
 
 ssize_t Syscalls::readlinkat(int dir, const char* name, char* buffer, std::size_t size) {
   return ::readlinkat(dir, name, buffer, size);

@@ -11,8 +11,9 @@ struct statvfs;
 
 namespace coffer {
 
-/// The system calls that reach the backing directory, and the one seam where faults are injected: tests pass their own, which fail
-/// calls in turn or record what was written and synced. Each is the call of its name: -1 and errno on failure. Thread-safe.
+/// The system calls that reach the backing directory, and the one seam where faults are injected:
+/// tests pass their own, which fail calls in turn or record what was written and synced. Each is
+/// the call of its name: -1 and errno on failure. Thread-safe.
 class Syscalls {
  public:
   Syscalls() = default;
@@ -39,8 +40,10 @@ class Syscalls {
   virtual int mkdirat(int dir, const char* name, mode_t mode);
   virtual int mknodat(int dir, const char* name, mode_t mode, dev_t device);
   virtual int unlinkat(int dir, const char* name, int flags);
-  virtual int renameat2(int old_dir, const char* old_name, int new_dir, const char* new_name, unsigned flags);
-  virtual int linkat(int old_dir, const char* old_name, int new_dir, const char* new_name, int flags);
+  virtual int renameat2(int old_dir, const char* old_name, int new_dir, const char* new_name,
+                        unsigned flags);
+  virtual int linkat(int old_dir, const char* old_name, int new_dir, const char* new_name,
+                     int flags);
   virtual int symlinkat(const char* target, int dir, const char* name);
   virtual ssize_t readlinkat(int dir, const char* name, char* buffer, std::size_t size);
 };

@@ -1,4 +1,5 @@
-// Between chunks and bytes: the part of EncryptedFile that reads and writes spans of one leaf. The rest is in encrypted_file.cc.
+// Between chunks and bytes: the part of EncryptedFile that reads and writes spans of one leaf. The
+// rest is in encrypted_file.cc.
 
 #include <algorithm>
 
@@ -7,7 +8,8 @@
 namespace coffer {
 namespace {
 
-/// Changed nodes held before they are written without a commit: 8 MiB, for a stream of 1 GiB in chunks of 4 KiB.
+/// Changed nodes held before they are written without a commit: 8 MiB, for a stream of 1 GiB in
+/// chunks of 4 KiB.
 constexpr std::size_t kMostChangedNodes = 2048;
 
 /// "file id ‖ DEK version ‖ chunk index" (fs/FORMAT.md, 3.3).
@@ -19,8 +21,10 @@ std::array<std::uint8_t, 28> chunk_context(const FileKeys& keys, std::uint64_t c
   return context;
 }
 
-Result<void> open_chunk(const FileKeys& keys, std::uint64_t chunk, const LeafEntry& entry, MutableBytes in_place) {
-  if (keys.content->open(entry.nonce, chunk_context(keys, chunk), in_place, in_place, entry.tag)) return {};
+Result<void> open_chunk(const FileKeys& keys, std::uint64_t chunk, const LeafEntry& entry,
+                        MutableBytes in_place) {
+  if (keys.content->open(entry.nonce, chunk_context(keys, chunk), in_place, in_place, entry.tag))
+    return {};
   return Error{Code::kCorrupt, EIO, "chunk " + std::to_string(chunk) + " was altered"};
 }
 
@@ -29,12 +33,13 @@ Result<void> open_chunk(const FileKeys& keys, std::uint64_t chunk, const LeafEnt
 Result<void> EncryptedFile::read_range(std::uint64_t offset, MutableBytes out) {
   while (!out.empty()) {
     const std::uint64_t first = geometry_.chunk_of(offset);
-    const std::uint64_t last =
-        std::min(geometry_.chunk_of(offset + out.size() - 1), first - first % kFanOut + kFanOut - 1);
+    const std::uint64_t last = std::min(geometry_.chunk_of(offset + out.size() - 1),
+                                        first - first % kFanOut + kFanOut - 1);
     Block entries;
     const MutableBytes wanted = MutableBytes(entries).first((last - first + 1) * kEntrySize);
     TRY(tree_.read_entries(first, wanted));
-    const std::size_t length = std::min<std::uint64_t>(out.size(), geometry_.chunk_start(last + 1) - offset);
+    const std::size_t length =
+        std::min<std::uint64_t>(out.size(), geometry_.chunk_start(last + 1) - offset);
     TRY(read_in_leaf(offset, out.first(length), wanted));
     out = out.subspan(length);
     offset += length;
@@ -70,14 +75,16 @@ Result<void> EncryptedFile::read_in_leaf(std::uint64_t offset, MutableBytes out,
   return {};
 }
 
-Result<void> EncryptedFile::read_whole_chunks(std::uint64_t first_chunk, Bytes entries, MutableBytes out) {
+Result<void> EncryptedFile::read_whole_chunks(std::uint64_t first_chunk, Bytes entries,
+                                              MutableBytes out) {
   const std::uint64_t chunk_size = geometry_.chunk_size();
   std::uint64_t index = 0;
   while (index * chunk_size < out.size()) {
     const MutableBytes rest = out.subspan(index * chunk_size);
     // A run of chunks that are all data lies in one piece.
     std::uint64_t run = 0;
-    while (run * chunk_size < rest.size() && !all_zero(entries.subspan((index + run) * kEntrySize, kEntrySize))) {
+    while (run * chunk_size < rest.size() &&
+           !all_zero(entries.subspan((index + run) * kEntrySize, kEntrySize))) {
       ++run;
     }
     if (run == 0) {
@@ -87,12 +94,16 @@ Result<void> EncryptedFile::read_whole_chunks(std::uint64_t first_chunk, Bytes e
       continue;
     }
     const MutableBytes data = rest.first(std::min<std::uint64_t>(run * chunk_size, rest.size()));
-    const std::size_t length = TRY(backing_.read(geometry_.chunk_offset(first_chunk + index), data));
+    const std::size_t length =
+        TRY(backing_.read(geometry_.chunk_offset(first_chunk + index), data));
     if (length != data.size()) {
-      return Error{Code::kCorrupt, EIO, "chunk " + std::to_string(first_chunk + index + length / chunk_size) + " is cut off"};
+      return Error{
+          Code::kCorrupt, EIO,
+          "chunk " + std::to_string(first_chunk + index + length / chunk_size) + " is cut off"};
     }
     for (std::uint64_t i = 0; i < run; ++i, ++index) {
-      const LeafEntry entry = TRY(decode_leaf_entry(entries.subspan(index * kEntrySize, kEntrySize)));
+      const LeafEntry entry =
+          TRY(decode_leaf_entry(entries.subspan(index * kEntrySize, kEntrySize)));
       const std::size_t at = i * chunk_size;
       TRY(open_chunk(*keys_, first_chunk + index, entry,
                      data.subspan(at, std::min<std::uint64_t>(chunk_size, data.size() - at))));
@@ -101,7 +112,8 @@ Result<void> EncryptedFile::read_whole_chunks(std::uint64_t first_chunk, Bytes e
   return {};
 }
 
-void EncryptedFile::seal_chunk(std::uint64_t chunk, Bytes plain, MutableBytes cipher, MutableBytes entry) {
+void EncryptedFile::seal_chunk(std::uint64_t chunk, Bytes plain, MutableBytes cipher,
+                               MutableBytes entry) {
   LeafEntry sealed;
   sealed.is_hole = false;
   sealed.nonce = nonces_.next();
@@ -109,8 +121,9 @@ void EncryptedFile::seal_chunk(std::uint64_t chunk, Bytes plain, MutableBytes ci
   encode_leaf_entry(sealed, entry);
 }
 
-/// Seals the chunks that [offset, offset + data.size()) touches, all of one leaf and one scratch buffer, and puts them in their
-/// places. What the data does not cover of its first and last chunk is read first.
+/// Seals the chunks that [offset, offset + data.size()) touches, all of one leaf and one scratch
+/// buffer, and puts them in their places. What the data does not cover of its first and last chunk
+/// is read first.
 Result<void> EncryptedFile::write_in_leaf(std::uint64_t offset, Bytes data) {
   const std::uint64_t old_size = size_.load(std::memory_order_relaxed);
   const std::uint64_t end = offset + data.size();
@@ -136,7 +149,8 @@ Result<void> EncryptedFile::write_in_leaf(std::uint64_t offset, Bytes data) {
     const MutableBytes plain = plain_buffer.bytes().first(length);
     const std::uint64_t old_length = geometry_.chunk_length(chunk, old_size);
     if (old_length > 0) TRY(read_range(start, plain.first(old_length)));
-    std::fill(plain.begin() + static_cast<std::ptrdiff_t>(old_length), plain.end(), std::uint8_t{0});
+    std::fill(plain.begin() + static_cast<std::ptrdiff_t>(old_length), plain.end(),
+              std::uint8_t{0});
     const std::uint64_t from = std::max(offset, start);
     const std::uint64_t to = std::min(end, start + length);
     std::copy_n(data.begin() + static_cast<std::ptrdiff_t>(from - offset), to - from,
@@ -146,7 +160,8 @@ Result<void> EncryptedFile::write_in_leaf(std::uint64_t offset, Bytes data) {
 
   // From the first byte written on, only writing can fail.
   TRY(tree_.hold(first));
-  if (auto written = backing_.write(geometry_.chunk_offset(first), cipher_buffer.bytes().first(cipher_length));
+  if (auto written =
+          backing_.write(geometry_.chunk_offset(first), cipher_buffer.bytes().first(cipher_length));
       !written) {
     if (new_size > old_size) {
       has_tail_ = true;
@@ -161,7 +176,8 @@ Result<void> EncryptedFile::write_in_leaf(std::uint64_t offset, Bytes data) {
   return {};
 }
 
-/// Seals the last chunk anew when its length changes: cut, or filled up with zeros. A hole needs nothing.
+/// Seals the last chunk anew when its length changes: cut, or filled up with zeros. A hole needs
+/// nothing.
 Result<void> EncryptedFile::reseal_chunk(std::uint64_t chunk, std::uint64_t new_length) {
   const std::uint64_t old_length =
       geometry_.chunk_length(chunk, size_.load(std::memory_order_relaxed));

@@ -7,8 +7,9 @@
 
 namespace coffer {
 
-std::shared_ptr<const FileKeys> FileKeys::derive(const AeadEngine& engine, Suite suite, const SecretBytes& dek,
-                                                 FileId file, KeyVersion dek_version, ScopeId scope) {
+std::shared_ptr<const FileKeys> FileKeys::derive(const AeadEngine& engine, Suite suite,
+                                                 const SecretBytes& dek, FileId file,
+                                                 KeyVersion dek_version, ScopeId scope) {
   const ByteVector salt = ByteWriter().bytes(file.view()).le(dek_version.value).take();
   const auto key = [&](std::string_view info) { return hkdf_sha256(dek.expose(), salt, info, 32); };
   const std::string content_info = "coffer/1/content/" + std::string(to_string(suite));

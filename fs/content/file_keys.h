@@ -19,8 +19,9 @@ struct FileKeys {
   HmacKey header;
   Hash commitment;
 
-  static std::shared_ptr<const FileKeys> derive(const AeadEngine& engine, Suite suite, const SecretBytes& dek,
-                                                FileId file, KeyVersion dek_version, ScopeId scope);
+  static std::shared_ptr<const FileKeys> derive(const AeadEngine& engine, Suite suite,
+                                                const SecretBytes& dek, FileId file,
+                                                KeyVersion dek_version, ScopeId scope);
 };
 
 }  // namespace coffer

@@ -17,7 +17,8 @@ HashTree::HashTree(const BackingFile& file, Geometry geometry, NodeCache& cache,
       depth_(geometry.depth(plain_size)) {}
 
 Result<void> HashTree::read_entries(std::uint64_t first_chunk, MutableBytes entries) const {
-  return entries_of(Geometry::leaf_of(first_chunk), static_cast<unsigned>(first_chunk % kFanOut), entries);
+  return entries_of(Geometry::leaf_of(first_chunk), static_cast<unsigned>(first_chunk % kFanOut),
+                    entries);
 }
 
 Result<void> HashTree::entries_of(NodeId node, unsigned first, MutableBytes out) const {
@@ -51,7 +52,8 @@ Result<void> HashTree::load(NodeId node, Block& out) const {
     const std::size_t length = TRY(file_.read(geometry_.node_offset(node), out));
     if (length != out.size() || sha256(out) != expected) {
       return Error{Code::kCorrupt, EIO,
-                   "hash tree node " + std::to_string(node.index) + " of level " + std::to_string(node.level) +
+                   "hash tree node " + std::to_string(node.index) + " of level " +
+                       std::to_string(node.level) +
                        (length != out.size() ? " is cut off" : " was altered")};
     }
   }
@@ -74,9 +76,11 @@ Result<void> HashTree::write_entries(std::uint64_t first_chunk, Bytes entries) {
 }
 
 Result<void> HashTree::hold(std::uint64_t chunk) {
-  // A node that is not there yet will be made of zeros, once the lowest one above it that is there says so.
+  // A node that is not there yet will be made of zeros, once the lowest one above it that is there
+  // says so.
   NodeId node = Geometry::leaf_of(chunk);
-  while (node.level <= depth_ && node.index >= geometry_.node_count(node.level, plain_size_)) node = node.parent();
+  while (node.level <= depth_ && node.index >= geometry_.node_count(node.level, plain_size_))
+    node = node.parent();
   if (node.level <= depth_) TRY(edit(node));
   return {};
 }
@@ -92,8 +96,8 @@ Result<void> HashTree::hold_edge(std::uint64_t plain_size) {
 Result<void> HashTree::resize(std::uint64_t plain_size) {
   const unsigned depth = geometry_.depth(plain_size);
   if (plain_size > plain_size_) {
-    // Each new top stands above the old one. What its first entry is will be known when the old top is flushed; a clean one's
-    // hash is the root.
+    // Each new top stands above the old one. What its first entry is will be known when the old top
+    // is flushed; a clean one's hash is the root.
     for (unsigned level = depth_ + 1; level <= depth; ++level) {
       auto block = std::make_unique<Block>();
       block->fill(0);
@@ -101,8 +105,8 @@ Result<void> HashTree::resize(std::uint64_t plain_size) {
       changed_.insert_or_assign(NodeId{level, 0}, std::move(block));
     }
   } else if (plain_size < plain_size_) {
-    // While the old top still vouches for them: the last node of each level loses its entries past the end, and the new top is
-    // taken up. All are there before the first is changed.
+    // While the old top still vouches for them: the last node of each level loses its entries past
+    // the end, and the new top is taken up. All are there before the first is changed.
     TRY(hold_edge(plain_size));
     for (unsigned level = 0; level <= depth && plain_size > 0; ++level) {
       const std::uint64_t last = geometry_.node_count(level, plain_size) - 1;

@@ -10,27 +10,32 @@
 
 namespace coffer {
 
-/// The hash tree of one file: verified entries in, changed entries out (fs/FORMAT.md, 3.4). Changes stay in memory until `flush`.
-/// Calls of `read_entries` may run at once; everything else needs the file to itself.
+/// The hash tree of one file: verified entries in, changed entries out (fs/FORMAT.md, 3.4). Changes
+/// stay in memory until `flush`. Calls of `read_entries` may run at once; everything else needs the
+/// file to itself.
 class HashTree {
  public:
-  /// Of a file whose authenticated header says `root` and `plain_size`. `file` and `cache` outlive the tree.
-  HashTree(const BackingFile& file, Geometry geometry, NodeCache& cache, const Hash& root, std::uint64_t plain_size);
+  /// Of a file whose authenticated header says `root` and `plain_size`. `file` and `cache` outlive
+  /// the tree.
+  HashTree(const BackingFile& file, Geometry geometry, NodeCache& cache, const Hash& root,
+           std::uint64_t plain_size);
 
-  /// Entries of the chunks from `first_chunk` on, 32 bytes each; all in one leaf. kCorrupt if a node on the way does not have the
-  /// hash its parent holds.
+  /// Entries of the chunks from `first_chunk` on, 32 bytes each; all in one leaf. kCorrupt if a
+  /// node on the way does not have the hash its parent holds.
   Result<void> read_entries(std::uint64_t first_chunk, MutableBytes entries) const;
   Result<void> write_entries(std::uint64_t first_chunk, Bytes entries);
-  /// Takes into memory all that `write_entries` to this chunk's leaf will need: it can't fail then, even if the tree is made larger
-  /// before. For what must not be begun unless it can be ended.
+  /// Takes into memory all that `write_entries` to this chunk's leaf will need: it can't fail then,
+  /// even if the tree is made larger before. For what must not be begun unless it can be ended.
   Result<void> hold(std::uint64_t chunk);
 
-  /// Adapts to a new size: entries past it become holes. Growing can't fail; a failure to shrink leaves everything as it was.
+  /// Adapts to a new size: entries past it become holes. Growing can't fail; a failure to shrink
+  /// leaves everything as it was.
   Result<void> resize(std::uint64_t plain_size);
   /// The same as `hold`, for shrinking to this size.
   Result<void> hold_edge(std::uint64_t plain_size);
 
-  /// Writes the changed nodes to their places. After an error they are still held and can be flushed again.
+  /// Writes the changed nodes to their places. After an error they are still held and can be
+  /// flushed again.
   Result<void> flush();
   /// The content root; what it was at the last flush.
   [[nodiscard]] const Hash& root() const { return root_; }

@@ -15,7 +15,9 @@ void seal_slot(const FileHeader& header, const FileKeys& keys, Block& slot) {
 Result<FileHeader> open_slot(const Block& slot, const FileKeys& keys, StoreId store) {
   FileHeader header = TRY(decode_header(slot));
   if (header.commitment != keys.commitment) {
-    return Error{Code::kCorrupt, EIO, "the file header was altered, or is another file's: it does not commit to its key"};
+    return Error{
+        Code::kCorrupt, EIO,
+        "the file header was altered, or is another file's: it does not commit to its key"};
   }
   const Bytes bytes(slot);
   if (!keys.header.verify(bytes.first(kHeaderMacOffset), bytes.subspan(kHeaderMacOffset))) {
@@ -36,8 +38,9 @@ Result<RawHeader> read_raw_header(const BackingFile& file) {
   static_assert(sizeof(RawHeader) == 2 * kBlockSize);
   const std::size_t length = TRY(file.read(0, {raw.slots[0].data(), sizeof raw}));
   if (length != sizeof raw) {
-    return Error{Code::kCorrupt, EIO,
-                 "the backing file is too short for a header: its creation was interrupted, or it was cut"};
+    return Error{
+        Code::kCorrupt, EIO,
+        "the backing file is too short for a header: its creation was interrupted, or it was cut"};
   }
   return raw;
 }
@@ -45,12 +48,14 @@ Result<RawHeader> read_raw_header(const BackingFile& file) {
 Result<FileHeader> peek_header(const RawHeader& raw) {
   auto first = decode_header(raw.slots[0]);
   auto second = decode_header(raw.slots[1]);
-  if (first && second) return first->generation > second->generation ? std::move(first) : std::move(second);
+  if (first && second)
+    return first->generation > second->generation ? std::move(first) : std::move(second);
   if (first) return first;
   if (second) return second;
   // An unknown version says more than an empty slot.
   if (second.error().code == Code::kUnknownVersion) return second;
-  if (first.error().code == Code::kNotFound) return Error{Code::kCorrupt, EIO, "the file header is missing"};
+  if (first.error().code == Code::kNotFound)
+    return Error{Code::kCorrupt, EIO, "the file header is missing"};
   return first;
 }
 
@@ -58,16 +63,20 @@ Result<HeaderSlots> HeaderSlots::open(const RawHeader& raw, const FileKeys& keys
   std::array<Result<FileHeader>, 2> headers = {open_slot(raw.slots[0], keys, store),
                                                open_slot(raw.slots[1], keys, store)};
   if (!headers[0] && !headers[1]) {
-    Error reason = std::move(headers[0].error().code == Code::kNotFound ? headers[1] : headers[0]).error();
-    if (reason.code == Code::kNotFound) return Error{Code::kCorrupt, EIO, "the file header is missing"};
+    Error reason =
+        std::move(headers[0].error().code == Code::kNotFound ? headers[1] : headers[0]).error();
+    if (reason.code == Code::kNotFound)
+      return Error{Code::kCorrupt, EIO, "the file header is missing"};
     return reason;
   }
-  const unsigned newest =
-      headers[0] && headers[1] ? (headers[0]->generation > headers[1]->generation ? 0U : 1U) : (headers[0] ? 0U : 1U);
+  const unsigned newest = headers[0] && headers[1]
+                              ? (headers[0]->generation > headers[1]->generation ? 0U : 1U)
+                              : (headers[0] ? 0U : 1U);
   return HeaderSlots(std::move(*headers[newest]), newest, newest);
 }
 
-Result<HeaderSlots> HeaderSlots::create(const BackingFile& file, const FileKeys& keys, FileHeader header) {
+Result<HeaderSlots> HeaderSlots::create(const BackingFile& file, const FileKeys& keys,
+                                        FileHeader header) {
   RawHeader raw;
   header.generation = 1;
   seal_slot(header, keys, raw.slots[0]);

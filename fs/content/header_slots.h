@@ -17,18 +17,19 @@ struct RawHeader {
 /// Reads both slots. kCorrupt if the file is too short to hold them.
 Result<RawHeader> read_raw_header(const BackingFile& file);
 
-/// What the newest slot that can be read says of itself: enough to ask for its key. Nothing in it is authenticated.
-/// kUnknownVersion, kCorrupt if neither slot is a header.
+/// What the newest slot that can be read says of itself: enough to ask for its key. Nothing in it
+/// is authenticated. kUnknownVersion, kCorrupt if neither slot is a header.
 Result<FileHeader> peek_header(const RawHeader& raw);
 
-/// The header of an open file: authenticated on the way in, written into the slot that may be lost on the way out
-/// (fs/FORMAT.md, 3.1). Not thread-safe.
+/// The header of an open file: authenticated on the way in, written into the slot that may be lost
+/// on the way out (fs/FORMAT.md, 3.1). Not thread-safe.
 class HeaderSlots {
  public:
   /// The newest slot whose MAC holds. kCorrupt if there is none, or the key is not the file's.
   static Result<HeaderSlots> open(const RawHeader& raw, const FileKeys& keys, StoreId store);
   /// For a new file, whose header this is; writes it into slot 0 and zeros into slot 1.
-  static Result<HeaderSlots> create(const BackingFile& file, const FileKeys& keys, FileHeader header);
+  static Result<HeaderSlots> create(const BackingFile& file, const FileKeys& keys,
+                                    FileHeader header);
 
   [[nodiscard]] const FileHeader& current() const { return header_; }
 

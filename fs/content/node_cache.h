@@ -10,14 +10,16 @@
 
 namespace coffer {
 
-/// Verified tree nodes of all open files, in a fixed amount of memory: sets of eight, the one unused longest gives way. Entries are
-/// copied out, so that nothing is pinned or allocated on the way of a read. Thread-safe.
+/// Verified tree nodes of all open files, in a fixed amount of memory: sets of eight, the one
+/// unused longest gives way. Entries are copied out, so that nothing is pinned or allocated on the
+/// way of a read. Thread-safe.
 class NodeCache {
  public:
   /// `bytes` is rounded down to whole sets, at least one.
   explicit NodeCache(std::size_t bytes);
 
-  /// A number that no other owner has, for the nodes of one file; taking a new one forgets all nodes under the old.
+  /// A number that no other owner has, for the nodes of one file; taking a new one forgets all
+  /// nodes under the old.
   std::uint64_t new_owner() { return next_owner_.fetch_add(1, std::memory_order_relaxed); }
 
   /// Copies entries [first, first + out.size() / 32) of the node; false if it is not here.
@@ -40,7 +42,9 @@ class NodeCache {
   };
 
   [[nodiscard]] std::size_t set_of(std::uint64_t owner, NodeId node) const;
-  [[nodiscard]] Block& block(std::size_t set, std::size_t way) { return blocks_[set * kWays + way]; }
+  [[nodiscard]] Block& block(std::size_t set, std::size_t way) {
+    return blocks_[set * kWays + way];
+  }
 
   std::size_t set_count_;
   std::unique_ptr<Set[]> sets_;

@@ -5,7 +5,8 @@
 
 namespace coffer {
 
-/// Nonces of one session of writing: a random 96-bit start, then one up each time (fs/FORMAT.md, 3.3). Not thread-safe.
+/// Nonces of one session of writing: a random 96-bit start, then one up each time
+/// (fs/FORMAT.md, 3.3). Not thread-safe.
 class NonceSequence {
  public:
   NonceSequence() = default;

@@ -10,7 +10,8 @@
 
 namespace coffer {
 
-/// Buffers of 1 MiB, page-aligned, for chunks on their way; as many are kept as were ever in use at once. Thread-safe.
+/// Buffers of 1 MiB, page-aligned, for chunks on their way; as many are kept as were ever in use at
+/// once. Thread-safe.
 class ScratchPool {
  public:
   static constexpr std::size_t kBufferSize = std::size_t{1} << 20U;

@@ -8,7 +8,9 @@ namespace {
 constexpr unsigned kFanOutLog2 = 7;
 
 /// Leaves below one node of `level`.
-constexpr std::uint64_t leaves_below(unsigned level) { return std::uint64_t{1} << (kFanOutLog2 * level); }
+constexpr std::uint64_t leaves_below(unsigned level) {
+  return std::uint64_t{1} << (kFanOutLog2 * level);
+}
 
 /// I(i) of fs/FORMAT.md 3.2: inner nodes that stand before leaf `leaf`, just before it included.
 std::uint64_t inner_nodes_before(std::uint64_t leaf) {
@@ -19,7 +21,8 @@ std::uint64_t inner_nodes_before(std::uint64_t leaf) {
   return count;
 }
 
-/// The leaf that an inner node stands before: its second child's first for the first of a level, else its own first.
+/// The leaf that an inner node stands before: its second child's first for the first of a level,
+/// else its own first.
 std::uint64_t leaf_behind(NodeId node) {
   return node.index == 0 ? leaves_below(node.level - 1) : node.index * leaves_below(node.level);
 }
@@ -53,7 +56,8 @@ std::uint64_t Geometry::node_count(unsigned level, std::uint64_t plain_size) con
 }
 
 std::uint64_t Geometry::leaf_offset(std::uint64_t leaf) const {
-  return kBodyOffset + leaf * (kBlockSize + (kFanOut << chunk_log2_)) + kBlockSize * inner_nodes_before(leaf);
+  return kBodyOffset + leaf * (kBlockSize + (kFanOut << chunk_log2_)) +
+         kBlockSize * inner_nodes_before(leaf);
 }
 
 std::uint64_t Geometry::node_offset(NodeId node) const {
@@ -72,9 +76,11 @@ std::uint64_t Geometry::backing_size(std::uint64_t plain_size) const {
 }
 
 std::optional<std::uint64_t> Geometry::plain_size(std::uint64_t backing_size) const {
-  if (backing_size < kBodyOffset || backing_size > this->backing_size(kMaxPlainSize)) return std::nullopt;
+  if (backing_size < kBodyOffset || backing_size > this->backing_size(kMaxPlainSize))
+    return std::nullopt;
   if (backing_size == kBodyOffset) return 0;
-  // The last leaf that begins before the end: nodes only push leaves back, so it is at most this one.
+  // The last leaf that begins before the end: nodes only push leaves back, so it is at most this
+  // one.
   std::uint64_t low = 0;
   std::uint64_t high = (backing_size - kBodyOffset) / (kBlockSize + (kFanOut << chunk_log2_));
   while (low < high) {
@@ -88,7 +94,8 @@ std::optional<std::uint64_t> Geometry::plain_size(std::uint64_t backing_size) co
   const std::uint64_t data_start = leaf_offset(low) + kBlockSize;
   if (backing_size <= data_start) return std::nullopt;  // ends within a node
   const std::uint64_t in_group = backing_size - data_start;
-  if (in_group > (kFanOut << chunk_log2_)) return std::nullopt;  // ends within the nodes behind the group
+  if (in_group > (kFanOut << chunk_log2_))
+    return std::nullopt;  // ends within the nodes behind the group
   return chunk_start(low * kFanOut) + in_group;
 }
 

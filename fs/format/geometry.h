@@ -6,13 +6,13 @@
 namespace coffer {
 
 /// Sizes that version 1 fixes (fs/FORMAT.md, 3).
-inline constexpr std::uint64_t kBlockSize = 4096;                ///< header slot, tree node
-inline constexpr std::uint64_t kBodyOffset = 2 * kBlockSize;     ///< behind the two header slots
-inline constexpr std::uint64_t kFanOut = 128;                    ///< entries of a tree node
+inline constexpr std::uint64_t kBlockSize = 4096;             ///< header slot, tree node
+inline constexpr std::uint64_t kBodyOffset = 2 * kBlockSize;  ///< behind the two header slots
+inline constexpr std::uint64_t kFanOut = 128;                 ///< entries of a tree node
 inline constexpr unsigned kMinChunkLog2 = 12;
 inline constexpr unsigned kMaxChunkLog2 = 20;
 inline constexpr std::uint64_t kMaxPlainSize = std::uint64_t{1} << 50;
-inline constexpr unsigned kMaxDepth = 5;                         ///< inner levels of the largest file
+inline constexpr unsigned kMaxDepth = 5;  ///< inner levels of the largest file
 
 /// A node of the hash tree: level 0 are the leaves, one for 128 chunks.
 struct NodeId {
@@ -25,8 +25,8 @@ struct NodeId {
   bool operator==(const NodeId&) const = default;
 };
 
-/// Where things lie in a file's body, by chunk size alone (fs/FORMAT.md, 3.2). No position depends on the file's size.
-/// Plaintext offsets and sizes are at most kMaxPlainSize. Pure.
+/// Where things lie in a file's body, by chunk size alone (fs/FORMAT.md, 3.2). No position depends
+/// on the file's size. Plaintext offsets and sizes are at most kMaxPlainSize. Pure.
 class Geometry {
  public:
   /// `chunk_log2` within kMinChunkLog2 … kMaxChunkLog2.
@@ -35,8 +35,12 @@ class Geometry {
   [[nodiscard]] std::uint64_t chunk_size() const { return std::uint64_t{1} << chunk_log2_; }
   [[nodiscard]] unsigned chunk_log2() const { return chunk_log2_; }
 
-  [[nodiscard]] std::uint64_t chunk_of(std::uint64_t plain_offset) const { return plain_offset >> chunk_log2_; }
-  [[nodiscard]] std::uint64_t chunk_start(std::uint64_t chunk) const { return chunk << chunk_log2_; }
+  [[nodiscard]] std::uint64_t chunk_of(std::uint64_t plain_offset) const {
+    return plain_offset >> chunk_log2_;
+  }
+  [[nodiscard]] std::uint64_t chunk_start(std::uint64_t chunk) const {
+    return chunk << chunk_log2_;
+  }
   /// Bytes of `chunk` in a file of `plain_size`; 0 past its end.
   [[nodiscard]] std::uint64_t chunk_length(std::uint64_t chunk, std::uint64_t plain_size) const;
   [[nodiscard]] std::uint64_t chunk_count(std::uint64_t plain_size) const;

@@ -49,11 +49,13 @@ std::array<std::uint8_t, N> get(Bytes in, std::size_t offset) {
 }
 
 void put_bindings(MutableBytes out, std::size_t offset, const std::vector<Binding>& bindings) {
-  for (std::size_t i = 0; i < bindings.size(); ++i) put(out, offset + i * sizeof(Binding), bindings[i]);
+  for (std::size_t i = 0; i < bindings.size(); ++i)
+    put(out, offset + i * sizeof(Binding), bindings[i]);
 }
 
 /// The listed bindings; kCorrupt if there are more than `limit` or the unused places are not zero.
-Result<std::vector<Binding>> get_bindings(Bytes in, std::size_t offset, std::size_t count, std::size_t limit) {
+Result<std::vector<Binding>> get_bindings(Bytes in, std::size_t offset, std::size_t count,
+                                          std::size_t limit) {
   if (count > limit) return Error{Code::kCorrupt, 0, "too many name bindings"};
   std::vector<Binding> bindings;
   bindings.reserve(count);
@@ -66,7 +68,8 @@ Result<std::vector<Binding>> get_bindings(Bytes in, std::size_t offset, std::siz
   return bindings;
 }
 
-Result<void> check_preamble(Bytes in, std::size_t size, std::string_view magic, std::string_view what) {
+Result<void> check_preamble(Bytes in, std::size_t size, std::string_view magic,
+                            std::string_view what) {
   if (in.size() != size) return Error{Code::kCorrupt, 0, std::string(what) + " is cut short"};
   if (as_text(in.first(magic.size())) != magic) {
     return Error{Code::kCorrupt, 0, "no coffer " + std::string(what)};
@@ -74,8 +77,8 @@ Result<void> check_preamble(Bytes in, std::size_t size, std::string_view magic, 
   const auto version = load_le<std::uint16_t>(in, kVersionAt);
   if (version != kVersion) {
     return Error{Code::kUnknownVersion, 0,
-                 std::string(what) + " of format version " + std::to_string(version) + ", this program knows " +
-                     std::to_string(kVersion)};
+                 std::string(what) + " of format version " + std::to_string(version) +
+                     ", this program knows " + std::to_string(kVersion)};
   }
   return {};
 }
@@ -102,7 +105,8 @@ void encode_header(const FileHeader& header, Block& slot) {
 }
 
 Result<FileHeader> decode_header(Bytes slot) {
-  if (slot.size() == kBlockSize && all_zero(slot)) return Error{Code::kNotFound, 0, "header slot is empty"};
+  if (slot.size() == kBlockSize && all_zero(slot))
+    return Error{Code::kNotFound, 0, "header slot is empty"};
   TRY(check_preamble(slot, kBlockSize, kFileMagic, "file header"));
   FileHeader header;
   header.suite = load_le<std::uint16_t>(slot, kSuiteAt);
@@ -115,11 +119,11 @@ Result<FileHeader> decode_header(Bytes slot) {
   header.generation = load_le<std::uint64_t>(slot, kGenerationAt);
   header.root = get<32>(slot, kRootAt);
   header.commitment = get<32>(slot, kCommitmentAt);
-  header.bindings = TRY(get_bindings(slot, kBindingsAt, load_le<std::uint16_t>(slot, kBindingCountAt),
-                                     kMaxFileBindings));
-  const bool in_range = (header.suite == 1 || header.suite == 2) && header.chunk_log2 >= kMinChunkLog2 &&
-                        header.chunk_log2 <= kMaxChunkLog2 && header.plain_size <= kMaxPlainSize &&
-                        header.generation > 0;
+  header.bindings = TRY(get_bindings(
+      slot, kBindingsAt, load_le<std::uint16_t>(slot, kBindingCountAt), kMaxFileBindings));
+  const bool in_range = (header.suite == 1 || header.suite == 2) &&
+                        header.chunk_log2 >= kMinChunkLog2 && header.chunk_log2 <= kMaxChunkLog2 &&
+                        header.plain_size <= kMaxPlainSize && header.generation > 0;
   const bool reserved_zero =
       slot[kReserved1At] == 0 && all_zero(slot.subspan(kReserved2At, kBindingsAt - kReserved2At));
   if (!in_range || !reserved_zero) return Error{Code::kCorrupt, 0, "file header is malformed"};
@@ -146,10 +150,11 @@ Result<DirectoryRecord> decode_directory(Bytes in) {
   record.store = StoreId::from(in.subspan(kDirStoreAt, 16));
   record.dir = DirId::from(in.subspan(kDirIdAt, 16));
   record.generation = load_le<std::uint64_t>(in, kDirGenerationAt);
-  record.bindings = TRY(get_bindings(in, kDirBindingsAt, load_le<std::uint16_t>(in, kDirBindingCountAt),
-                                     kMaxDirectoryBindings));
-  const bool reserved_zero = all_zero(in.subspan(kDirReserved1At, kDirBindingsAt - kDirReserved1At)) &&
-                             all_zero(in.subspan(kDirReserved2At, kDirectoryMacOffset - kDirReserved2At));
+  record.bindings = TRY(get_bindings(
+      in, kDirBindingsAt, load_le<std::uint16_t>(in, kDirBindingCountAt), kMaxDirectoryBindings));
+  const bool reserved_zero =
+      all_zero(in.subspan(kDirReserved1At, kDirBindingsAt - kDirReserved1At)) &&
+      all_zero(in.subspan(kDirReserved2At, kDirectoryMacOffset - kDirReserved2At));
   if (record.bindings.empty() || record.generation == 0 || !reserved_zero) {
     return Error{Code::kCorrupt, 0, "directory record is malformed"};
   }

@@ -36,8 +36,8 @@ inline constexpr std::size_t kHeaderMacOffset = kBlockSize - 32;
 
 /// Fills a slot but for its MAC. `bindings` are at most kMaxFileBindings.
 void encode_header(const FileHeader& header, Block& slot);
-/// Checks all that can be checked without a key: magic, version, ranges, reserved bytes. kNotFound if the slot is all zeros
-/// (never written), kUnknownVersion, kCorrupt.
+/// Checks all that can be checked without a key: magic, version, ranges, reserved bytes. kNotFound
+/// if the slot is all zeros (never written), kUnknownVersion, kCorrupt.
 Result<FileHeader> decode_header(Bytes slot);
 
 /// A directory's own record (fs/FORMAT.md, 5).

@@ -9,14 +9,16 @@ namespace coffer {
 
 inline constexpr std::size_t kEntrySize = 32;
 
-/// What a leaf holds of one chunk: nonce and tag of its ciphertext, or nothing if it is a hole (fs/FORMAT.md, 3.4).
+/// What a leaf holds of one chunk: nonce and tag of its ciphertext, or nothing if it is a hole
+/// (fs/FORMAT.md, 3.4).
 struct LeafEntry {
   std::array<std::uint8_t, 12> nonce{};
   std::array<std::uint8_t, 16> tag{};
   bool is_hole = true;
 };
 
-/// kCorrupt for a state that version 1 does not know, or a hole that is not all zeros. `entry` is 32 bytes.
+/// kCorrupt for a state that version 1 does not know, or a hole that is not all zeros. `entry` is
+/// 32 bytes.
 inline Result<LeafEntry> decode_leaf_entry(Bytes entry) {
   constexpr std::uint32_t kData = 1;
   LeafEntry decoded;
@@ -40,7 +42,9 @@ inline void encode_leaf_entry(const LeafEntry& decoded, MutableBytes entry) {
 }
 
 /// Entry `slot` of a node.
-inline Bytes node_entry(const Block& node, unsigned slot) { return Bytes(node).subspan(slot * kEntrySize, kEntrySize); }
+inline Bytes node_entry(const Block& node, unsigned slot) {
+  return Bytes(node).subspan(slot * kEntrySize, kEntrySize);
+}
 inline MutableBytes node_entry(Block& node, unsigned slot) {
   return MutableBytes(node).subspan(slot * kEntrySize, kEntrySize);
 }

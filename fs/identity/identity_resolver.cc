@@ -18,7 +18,8 @@
 namespace coffer {
 namespace {
 
-/// A process may have 65 536 groups of ten digits; whoever has more text than this gets no selectors.
+/// A process may have 65 536 groups of ten digits; whoever has more text than this gets no
+/// selectors.
 constexpr std::size_t kMaxStatus = std::size_t{1} << 20U;
 
 struct ThreadStatus {
@@ -33,7 +34,8 @@ std::optional<std::string> read_status(pid_t tid) {
   std::string text(4096, '\0');
   std::size_t used = 0;
   while (true) {
-    const auto part = read_up_to(fd.get(), {reinterpret_cast<std::uint8_t*>(text.data()) + used, text.size() - used});
+    const auto part = read_up_to(
+        fd.get(), {reinterpret_cast<std::uint8_t*>(text.data()) + used, text.size() - used});
     if (!part) return std::nullopt;
     used += *part;
     if (used < text.size()) break;

@@ -20,7 +20,8 @@ std::string hashed(Bytes content) { return to_base64url(sha256(content)); }
 
 Error not_an_entry() { return {Code::kCorrupt, EIO, "the name does not authenticate"}; }
 
-/// Checks that a sidecar is the one its hash names, and one that is needed: what would fit as it is has one form only.
+/// Checks that a sidecar is the one its hash names, and one that is needed: what would fit as it is
+/// has one form only.
 Result<void> check_sidecar(std::string_view hash, Bytes sidecar, std::size_t longest_text) {
   if (hashed(sidecar) != hash || to_base64url(sidecar).size() <= longest_text) {
     return Error{Code::kCorrupt, EIO, "the sidecar of a long name or target was altered"};
@@ -30,7 +31,8 @@ Result<void> check_sidecar(std::string_view hash, Bytes sidecar, std::size_t lon
 
 }  // namespace
 
-ScopeNames::ScopeNames(const SecretBytes& scope_secret, StoreId store, ScopeId scope, bool encrypted)
+ScopeNames::ScopeNames(const SecretBytes& scope_secret, StoreId store, ScopeId scope,
+                       bool encrypted)
     : store_(store),
       scope_(scope),
       encrypted_(encrypted),
@@ -43,18 +45,21 @@ Result<StoredText> ScopeNames::encode_name(DirId dir, std::string_view name) con
   if (name.size() > kMaxNameLength) return errno_error(ENAMETOOLONG);
   if (name.empty()) return errno_error(ENOENT);
   if (!encrypted_) {
-    if (name.starts_with(kReservedPrefix)) return errno_error(EINVAL, "names beginning with .coffer are reserved");
+    if (name.starts_with(kReservedPrefix))
+      return errno_error(EINVAL, "names beginning with .coffer are reserved");
     return StoredText{.text = std::string(name), .sidecar = {}};
   }
   ByteVector sealed = names_.seal({dir.view()}, as_bytes(name));
   std::string text = to_base64url(sealed);
   if (text.size() <= kMaxNameLength) return StoredText{.text = std::move(text), .sidecar = {}};
   const std::string hash = hashed(sealed);
-  return StoredText{.text = std::string(kLongNamePrefix) + hash,
-                    .sidecar = StoredText::Sidecar{std::string(kNameSidecarPrefix) + hash, std::move(sealed)}};
+  return StoredText{
+      .text = std::string(kLongNamePrefix) + hash,
+      .sidecar = StoredText::Sidecar{std::string(kNameSidecarPrefix) + hash, std::move(sealed)}};
 }
 
-Result<std::string> ScopeNames::decode_name(DirId dir, std::string_view stored, Bytes sidecar) const {
+Result<std::string> ScopeNames::decode_name(DirId dir, std::string_view stored,
+                                            Bytes sidecar) const {
   if (!encrypted_) {
     if (stored.starts_with(kReservedPrefix)) return not_an_entry();
     return std::string(stored);
@@ -77,7 +82,8 @@ std::string ScopeNames::name_sidecar(std::string_view stored) {
   return std::string(kNameSidecarPrefix).append(stored.substr(kLongNamePrefix.size()));
 }
 
-StoredText ScopeNames::encode_target(std::string_view target, const Binding& first, const Binding& second) const {
+StoredText ScopeNames::encode_target(std::string_view target, const Binding& first,
+                                     const Binding& second) const {
   const ByteVector plain = ByteWriter().bytes(first).bytes(second).text(target).take();
   ByteVector sealed = targets_.seal({store_.view()}, plain);
   std::string text = to_base64url(sealed);

@@ -21,7 +21,8 @@ inline constexpr std::string_view kLongNamePrefix = ".coffer.long.";
 inline constexpr std::string_view kNameSidecarPrefix = ".coffer.name.";
 inline constexpr std::string_view kTargetSidecarPrefix = ".coffer.target.";
 
-/// A name or symlink target as the backing holds it: `text`, and what its sidecar file has to hold if it is too long for that.
+/// A name or symlink target as the backing holds it: `text`, and what its sidecar file has to hold
+/// if it is too long for that.
 struct StoredText {
   struct Sidecar {
     std::string name;
@@ -31,8 +32,8 @@ struct StoredText {
   std::optional<Sidecar> sidecar;
 };
 
-/// The names of one scope, symlink targets, name bindings and directory records: all that its scope secret is for
-/// (fs/FORMAT.md, 2, 4, 5). Immutable; thread-safe; no I/O.
+/// The names of one scope, symlink targets, name bindings and directory records: all that its scope
+/// secret is for (fs/FORMAT.md, 2, 4, 5). Immutable; thread-safe; no I/O.
 class ScopeNames {
  public:
   /// `encrypted` is the store's names mode.
@@ -43,15 +44,17 @@ class ScopeNames {
 
   /// ENAMETOOLONG past 255 bytes; EINVAL for a reserved name in a store of plain names.
   [[nodiscard]] Result<StoredText> encode_name(DirId dir, std::string_view name) const;
-  /// The plaintext of an entry. For a long one (`is_long_name`) `sidecar` is its sidecar's content. kCorrupt if it is not an entry's
-  /// name in this directory.
-  [[nodiscard]] Result<std::string> decode_name(DirId dir, std::string_view stored, Bytes sidecar = {}) const;
+  /// The plaintext of an entry. For a long one (`is_long_name`) `sidecar` is its sidecar's content.
+  /// kCorrupt if it is not an entry's name in this directory.
+  [[nodiscard]] Result<std::string> decode_name(DirId dir, std::string_view stored,
+                                                Bytes sidecar = {}) const;
   static bool is_long_name(std::string_view stored) { return stored.starts_with(kLongNamePrefix); }
   /// The sidecar that goes with a long name's entry.
   static std::string name_sidecar(std::string_view stored);
 
   /// `second` is zero except while the link is being renamed.
-  [[nodiscard]] StoredText encode_target(std::string_view target, const Binding& first, const Binding& second) const;
+  [[nodiscard]] StoredText encode_target(std::string_view target, const Binding& first,
+                                         const Binding& second) const;
   struct Target {
     std::string text;
     Binding first;
@@ -59,11 +62,13 @@ class ScopeNames {
   };
   /// For a long one (`is_long_target`) `sidecar` is the content of the sidecar that `stored` names.
   [[nodiscard]] Result<Target> decode_target(std::string_view stored, Bytes sidecar = {}) const;
-  /// The whole form is checked: the text of a symlink can be anything, and this one is opened as a file name.
+  /// The whole form is checked: the text of a symlink can be anything, and this one is opened as a
+  /// file name.
   static bool is_long_target(std::string_view stored);
   /// Length of a long target's stored text; no other target is so short.
   static constexpr std::size_t kLongTargetLength = kTargetSidecarPrefix.size() + 43;
-  /// Length of the plaintext target of a stored one of `stored_length` that is not long; what `stat` shows.
+  /// Length of the plaintext target of a stored one of `stored_length` that is not long; what
+  /// `stat` shows.
   static std::uint64_t target_length(std::uint64_t stored_length);
   /// The same from the length of a long one's sidecar.
   static std::uint64_t long_target_length(std::uint64_t sidecar_length);

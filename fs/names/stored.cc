@@ -7,12 +7,16 @@ constexpr mode_t kOwnFileMode = 0600;
 constexpr std::size_t kMaxNameSidecar = Siv::kOverhead + kMaxNameLength;
 constexpr std::size_t kMaxTargetSidecar = Siv::kOverhead + 2 * sizeof(Binding) + kMaxTargetLength;
 
-/// A file of this format that is missing, too long or no file was damaged: no failure of the system, and not the caller's.
-Result<ByteVector> read_own(const BackingDir& dir, const std::string& name, std::size_t limit, const char* what) {
+/// A file of this format that is missing, too long or no file was damaged: no failure of the
+/// system, and not the caller's.
+Result<ByteVector> read_own(const BackingDir& dir, const std::string& name, std::size_t limit,
+                            const char* what) {
   auto content = dir.read_small(name, limit);
   if (content) return content;
-  if (content.error().code == Code::kNotFound) return Error{Code::kCorrupt, EIO, std::string(what) + " is missing"};
-  if (content.error().code == Code::kInvalid) return Error{Code::kCorrupt, EIO, std::string(what) + " was altered"};
+  if (content.error().code == Code::kNotFound)
+    return Error{Code::kCorrupt, EIO, std::string(what) + " is missing"};
+  if (content.error().code == Code::kInvalid)
+    return Error{Code::kCorrupt, EIO, std::string(what) + " was altered"};
   return content;
 }
 
@@ -20,7 +24,8 @@ Result<ByteVector> read_own(const BackingDir& dir, const std::string& name, std:
 
 Result<void> put_sidecar(const BackingDir& dir, const StoredText& stored) {
   if (!stored.sidecar.has_value()) return {};
-  // The name is the hash of the content: one that is there whole is the right one. One cut off by a crash is replaced.
+  // The name is the hash of the content: one that is there whole is the right one. One cut off by a
+  // crash is replaced.
   const auto present = dir.read_small(stored.sidecar->name, kMaxTargetSidecar);
   if (present && equal(*present, stored.sidecar->content)) return {};
   return dir.replace_small(stored.sidecar->name, stored.sidecar->content, kOwnFileMode, false);
@@ -30,12 +35,13 @@ void drop_sidecar(const BackingDir& dir, const StoredText& stored) {
   if (stored.sidecar.has_value()) (void)dir.remove_file(stored.sidecar->name);
 }
 
-Result<std::optional<std::string>> read_entry_name(const BackingDir& dir, const ScopeNames& names, DirId dir_id,
-                                                   std::string_view stored) {
+Result<std::optional<std::string>> read_entry_name(const BackingDir& dir, const ScopeNames& names,
+                                                   DirId dir_id, std::string_view stored) {
   ByteVector sidecar;
   if (stored.starts_with(kReservedPrefix)) {
     if (!ScopeNames::is_long_name(stored)) return std::optional<std::string>();
-    auto content = read_own(dir, ScopeNames::name_sidecar(stored), kMaxNameSidecar, "the sidecar of a long name");
+    auto content = read_own(dir, ScopeNames::name_sidecar(stored), kMaxNameSidecar,
+                            "the sidecar of a long name");
     if (!content) {
       if (content.error().code == Code::kCorrupt) return std::optional<std::string>();
       return std::move(content).error();
@@ -47,8 +53,8 @@ Result<std::optional<std::string>> read_entry_name(const BackingDir& dir, const 
   return std::optional<std::string>(std::move(*name));
 }
 
-Result<std::string> read_target(const BackingDir& dir, const ScopeNames& names, DirId dir_id, std::string_view name,
-                                const std::string& stored) {
+Result<std::string> read_target(const BackingDir& dir, const ScopeNames& names, DirId dir_id,
+                                std::string_view name, const std::string& stored) {
   const std::string text = TRY(dir.read_symlink(stored));
   ByteVector sidecar;
   if (ScopeNames::is_long_target(text)) {
@@ -67,7 +73,8 @@ Result<std::uint64_t> read_target_length(const BackingDir& dir, const std::strin
   const auto length = static_cast<std::uint64_t>(status.st_size);
   if (length != ScopeNames::kLongTargetLength) return ScopeNames::target_length(length);
   const std::string text = TRY(dir.read_symlink(stored));
-  if (!ScopeNames::is_long_target(text)) return std::uint64_t{0};  // no target of ours; readlink will say so
+  if (!ScopeNames::is_long_target(text))
+    return std::uint64_t{0};  // no target of ours; readlink will say so
   const auto sidecar = dir.status_of(text);
   if (!sidecar && sidecar.error().code == Code::kNotFound) return std::uint64_t{0};  // the same
   return ScopeNames::long_target_length(static_cast<std::uint64_t>(TRY(sidecar).st_size));
@@ -78,10 +85,12 @@ void drop_target_sidecar(const BackingDir& dir, const std::string& stored_target
 }
 
 Result<ByteVector> read_directory_block(const BackingDir& dir) {
-  return read_own(dir, kDirectoryRecordName, kDirectoryRecordSize, "the directory's record (.coffer.dir)");
+  return read_own(dir, kDirectoryRecordName, kDirectoryRecordSize,
+                  "the directory's record (.coffer.dir)");
 }
 
-Result<void> write_directory_block(const BackingDir& dir, const DirectoryBlock& block, bool durable) {
+Result<void> write_directory_block(const BackingDir& dir, const DirectoryBlock& block,
+                                   bool durable) {
   return dir.replace_small(kDirectoryRecordName, block, kOwnFileMode, durable);
 }
 
