@@ -1,0 +1,416 @@
+#include "fs/fuse/operations.h"
+
+#include <fcntl.h>
+
+#include <cstdlib>
+#include <memory>
+
+#include "fs/fuse/serve.h"
+
+namespace coffer {
+namespace {
+
+/// How long the kernel may believe names and attributes, in seconds. All changes go through this
+/// mount; what is bounded by it is how long a change of the backing behind its back stays
+/// unnoticed.
+constexpr double kTimeout = 1.0;
+constexpr std::size_t kLargestRead = std::size_t{1} << 20U;
+
+fuse_entry_param entry_param(const Entry& entry) {
+  fuse_entry_param param{};
+  param.ino = entry.inode.value;
+  param.attr = entry.attributes;
+  param.attr_timeout = kTimeout;
+  param.entry_timeout = kTimeout;
+  return param;
+}
+
+void forget_entry(Vfs& vfs, const Entry& entry) { vfs.forget(entry.inode, 1); }
+
+template <typename Handle>
+Handle& handle_of(const fuse_file_info* info) {
+  return *reinterpret_cast<Handle*>(info->fh);
+}
+
+template <typename Handle>
+void keep_handle(fuse_file_info& info, std::unique_ptr<Handle>& handle) {
+  info.fh = reinterpret_cast<std::uint64_t>(handle.get());
+}
+
+template <typename Handle>
+std::unique_ptr<Handle> take_handle(const fuse_file_info* info) {
+  return std::unique_ptr<Handle>(reinterpret_cast<Handle*>(info->fh));
+}
+
+/// The buffer that a worker's reads are decrypted into and answered from.
+MutableBytes read_buffer(std::size_t size) {
+  struct Free {
+    void operator()(std::uint8_t* data) const { std::free(data); }
+  };
+  thread_local const std::unique_ptr<std::uint8_t, Free> buffer(
+      static_cast<std::uint8_t*>(std::aligned_alloc(4096, kLargestRead)));
+  if (buffer == nullptr) throw std::bad_alloc();
+  return {buffer.get(), std::min(size, kLargestRead)};
+}
+
+template <typename Work>
+void serve_entry(fuse_req_t request, const char* operation, fuse_ino_t inode,
+                 Work&& work) noexcept {
+  serve(
+      request, operation, inode, work,
+      [request](const Entry& entry) {
+        const fuse_entry_param param = entry_param(entry);
+        return fuse_reply_entry(request, &param);
+      },
+      forget_entry);
+}
+
+void do_init(void* user_data, fuse_conn_info* connection) noexcept {
+  (void)user_data;
+  const auto want = [connection](unsigned capability) {
+    if ((connection->capable & capability) != 0) connection->want |= capability;
+  };
+  want(FUSE_CAP_ASYNC_READ);
+  want(FUSE_CAP_ASYNC_DIO);
+  want(FUSE_CAP_ATOMIC_O_TRUNC);
+  want(FUSE_CAP_PARALLEL_DIROPS);
+  want(FUSE_CAP_READDIRPLUS);
+  want(FUSE_CAP_READDIRPLUS_AUTO);
+  want(FUSE_CAP_EXPLICIT_INVAL_DATA);
+  want(FUSE_CAP_CACHE_SYMLINKS);
+  // Pages are dropped when we say so, not whenever a time looks new; splicing costs more than
+  // copying; and a writeback cache would hide who writes. Privileges are dropped by the kernel,
+  // which asks for the mode to be changed.
+  connection->want &= ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_SPLICE_READ |
+                                             FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
+                                             FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_HANDLE_KILLPRIV);
+  connection->max_write = kLargestRead;
+  connection->max_background = 64;
+  connection->congestion_threshold = 48;
+}
+
+/// What is damaged is found as well, so that it can be removed; but whoever asks for its attributes
+/// gets the error.
+Result<fuse_entry_param> find_entry(Vfs& vfs, const Who& who, InodeId parent, const char* name) {
+  auto found = vfs.lookup(who, parent, name);
+  if (found) return entry_param(*found);
+  if (found.error().code != Code::kCorrupt) return std::move(found).error();
+  fuse_entry_param param = entry_param(TRY(vfs.lookup_damaged(who, parent, name)));
+  param.attr_timeout = 0;
+  return param;
+}
+
+void do_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
+  serve(
+      request, "lookup", parent,
+      [&](Vfs& vfs) { return find_entry(vfs, caller_of(request), InodeId{parent}, name); },
+      [&](const fuse_entry_param& param) { return fuse_reply_entry(request, &param); },
+      [](Vfs& vfs, const fuse_entry_param& param) { vfs.forget(InodeId{param.ino}, 1); });
+}
+
+void do_forget(fuse_req_t request, fuse_ino_t inode, std::uint64_t references) noexcept {
+  context_of(request).vfs.forget(InodeId{inode}, references);
+  fuse_reply_none(request);
+}
+
+void do_forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* forgets) noexcept {
+  for (std::size_t i = 0; i < count; ++i) {
+    context_of(request).vfs.forget(InodeId{forgets[i].ino}, forgets[i].nlookup);
+  }
+  fuse_reply_none(request);
+}
+
+void do_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
+  (void)info;
+  serve(
+      request, "getattr", inode,
+      [&](Vfs& vfs) { return vfs.attributes(caller_of(request), InodeId{inode}); },
+      [&](const struct stat& attributes) {
+        return fuse_reply_attr(request, &attributes, kTimeout);
+      });
+}
+
+AttributeChange change_from(const struct stat& attributes, int to_set) {
+  AttributeChange change;
+  const auto wanted = [to_set](int bit) { return (to_set & bit) != 0; };
+  constexpr struct timespec kNow = {.tv_sec = 0, .tv_nsec = UTIME_NOW};
+  if (wanted(FUSE_SET_ATTR_MODE)) change.mode = attributes.st_mode;
+  if (wanted(FUSE_SET_ATTR_UID)) change.uid = attributes.st_uid;
+  if (wanted(FUSE_SET_ATTR_GID)) change.gid = attributes.st_gid;
+  if (wanted(FUSE_SET_ATTR_SIZE)) change.size = static_cast<std::uint64_t>(attributes.st_size);
+  if (wanted(FUSE_SET_ATTR_ATIME)) change.access_time = attributes.st_atim;
+  if (wanted(FUSE_SET_ATTR_ATIME_NOW)) change.access_time = kNow;
+  if (wanted(FUSE_SET_ATTR_MTIME)) change.modification_time = attributes.st_mtim;
+  if (wanted(FUSE_SET_ATTR_MTIME_NOW)) change.modification_time = kNow;
+  return change;
+}
+
+void do_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* attributes, int to_set,
+                fuse_file_info* info) noexcept {
+  serve(
+      request, "setattr", inode,
+      [&](Vfs& vfs) {
+        const FileHandle* const handle = info != nullptr ? &handle_of<FileHandle>(info) : nullptr;
+        return vfs.change_attributes(caller_of(request), InodeId{inode},
+                                     change_from(*attributes, to_set), handle);
+      },
+      [&](const struct stat& changed) { return fuse_reply_attr(request, &changed, kTimeout); });
+}
+
+void do_readlink(fuse_req_t request, fuse_ino_t inode) noexcept {
+  serve(
+      request, "readlink", inode,
+      [&](Vfs& vfs) { return vfs.read_symlink(caller_of(request), InodeId{inode}); },
+      [&](const std::string& target) { return fuse_reply_readlink(request, target.c_str()); });
+}
+
+void do_mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
+              dev_t device) noexcept {
+  serve_entry(request, "mknod", parent, [&](Vfs& vfs) {
+    return vfs.make_node(caller_of(request), InodeId{parent}, name, mode, device);
+  });
+}
+
+void do_mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) noexcept {
+  serve_entry(request, "mkdir", parent, [&](Vfs& vfs) {
+    return vfs.make_directory(caller_of(request), InodeId{parent}, name, mode);
+  });
+}
+
+void do_unlink(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
+  serve_status(request, "unlink", parent,
+               [&](Vfs& vfs) { return vfs.unlink(caller_of(request), InodeId{parent}, name); });
+}
+
+void do_rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
+  serve_status(request, "rmdir", parent, [&](Vfs& vfs) {
+    return vfs.remove_directory(caller_of(request), InodeId{parent}, name);
+  });
+}
+
+void do_symlink(fuse_req_t request, const char* target, fuse_ino_t parent,
+                const char* name) noexcept {
+  serve_entry(request, "symlink", parent, [&](Vfs& vfs) {
+    return vfs.make_symlink(caller_of(request), InodeId{parent}, name, target);
+  });
+}
+
+void do_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+               const char* new_name, unsigned flags) noexcept {
+  serve_status(request, "rename", parent, [&](Vfs& vfs) {
+    return vfs.rename(caller_of(request), InodeId{parent}, name, InodeId{new_parent}, new_name,
+                      flags);
+  });
+}
+
+void do_link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t new_parent,
+             const char* new_name) noexcept {
+  serve_entry(request, "link", inode, [&](Vfs& vfs) {
+    return vfs.link(caller_of(request), InodeId{inode}, InodeId{new_parent}, new_name);
+  });
+}
+
+void do_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
+  serve(
+      request, "open", inode,
+      [&](Vfs& vfs) { return vfs.open(caller_of(request), InodeId{inode}, info->flags); },
+      [&](std::unique_ptr<FileHandle>& handle) {
+        info->keep_cache = 1;
+        keep_handle(*info, handle);
+        const int answered = fuse_reply_open(request, info);
+        if (answered == 0)
+          (void)handle.release();  // the kernel has it now; do_release takes it back
+        return answered;
+      },
+      [](Vfs& vfs, std::unique_ptr<FileHandle>& handle) { vfs.release(std::move(handle)); });
+}
+
+void do_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
+               fuse_file_info* info) noexcept {
+  serve(
+      request, "create", parent,
+      [&](Vfs& vfs) {
+        return vfs.create_file(caller_of(request), InodeId{parent}, name, mode, info->flags);
+      },
+      [&](Vfs::Created& created) {
+        info->keep_cache = 1;
+        keep_handle(*info, created.handle);
+        const fuse_entry_param param = entry_param(created.entry);
+        const int answered = fuse_reply_create(request, &param, info);
+        if (answered == 0) (void)created.handle.release();
+        return answered;
+      },
+      [](Vfs& vfs, Vfs::Created& created) {
+        vfs.release(std::move(created.handle));
+        forget_entry(vfs, created.entry);
+      });
+}
+
+void do_read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
+             fuse_file_info* info) noexcept {
+  MutableBytes buffer;
+  serve(
+      request, "read", inode,
+      [&](Vfs& vfs) {
+        buffer = read_buffer(size);
+        return vfs.read(handle_of<FileHandle>(info), static_cast<std::uint64_t>(offset), buffer);
+      },
+      [&](std::size_t length) {
+        return fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), length);
+      });
+}
+
+void do_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_t size,
+              off_t offset, fuse_file_info* info) noexcept {
+  serve(
+      request, "write", inode,
+      [&](Vfs& vfs) {
+        return vfs.write(handle_of<FileHandle>(info), static_cast<std::uint64_t>(offset),
+                         as_bytes({data, size}));
+      },
+      [&](std::size_t length) { return fuse_reply_write(request, length); });
+}
+
+void do_flush(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
+  serve_status(request, "flush", inode,
+               [&](Vfs& vfs) { return vfs.flush(handle_of<FileHandle>(info)); });
+}
+
+void do_fsync(fuse_req_t request, fuse_ino_t inode, int data_only, fuse_file_info* info) noexcept {
+  serve_status(request, "fsync", inode,
+               [&](Vfs& vfs) { return vfs.sync(handle_of<FileHandle>(info), data_only != 0); });
+}
+
+void do_release(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
+  serve_status(request, "release", inode, [&](Vfs& vfs) -> Result<void> {
+    vfs.release(take_handle<FileHandle>(info));
+    return {};
+  });
+}
+
+void do_opendir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
+  serve(
+      request, "opendir", inode,
+      [&](Vfs& vfs) { return vfs.open_directory(caller_of(request), InodeId{inode}); },
+      [&](std::unique_ptr<DirectoryHandle>& handle) {
+        keep_handle(*info, handle);
+        const int answered = fuse_reply_open(request, info);
+        if (answered == 0) (void)handle.release();
+        return answered;
+      });
+}
+
+/// Fills a listing's buffer; with attributes, each entry looked up on the way, if `plus`.
+void list_into(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t position,
+               fuse_file_info* info, bool plus) noexcept {
+  serve(
+      request, "readdir", inode,
+      [&](Vfs& vfs) -> Result<std::size_t> {
+        auto& handle = handle_of<DirectoryHandle>(info);
+        const MutableBytes buffer = read_buffer(size);
+        auto* const out = reinterpret_cast<char*>(buffer.data());
+        std::size_t used = 0;
+        TRY(vfs.list(handle, position, [&](const ListedEntry& listed) {
+          const std::string name(listed.name);
+          const std::size_t room = buffer.size() - used;
+          fuse_entry_param param{};
+          param.attr.st_ino = listed.inode_number;
+          param.attr.st_mode = listed.type;
+          std::optional<Entry> entry;
+          if (plus && name != "." && name != "..") {
+            if (fuse_add_direntry_plus(request, nullptr, 0, name.c_str(), nullptr, 0) > room)
+              return false;
+            // One that can't be looked up is listed all the same; its error shows when it is asked
+            // for.
+            if (auto found = vfs.lookup_listed(handle, name)) {
+              entry = *found;
+              param = entry_param(*entry);
+            }
+          }
+          const std::size_t needed =
+              plus ? fuse_add_direntry_plus(request, out + used, room, name.c_str(), &param,
+                                            listed.next)
+                   : fuse_add_direntry(request, out + used, room, name.c_str(), &param.attr,
+                                       listed.next);
+          if (needed > room) {
+            if (entry.has_value()) forget_entry(vfs, *entry);
+            return false;
+          }
+          used += needed;
+          return true;
+        }));
+        return used;
+      },
+      [&](std::size_t used) {
+        return fuse_reply_buf(request, reinterpret_cast<const char*>(read_buffer(size).data()),
+                              used);
+      });
+}
+
+void do_readdir(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t position,
+                fuse_file_info* info) noexcept {
+  list_into(request, inode, size, position, info, false);
+}
+
+void do_readdirplus(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t position,
+                    fuse_file_info* info) noexcept {
+  list_into(request, inode, size, position, info, true);
+}
+
+void do_releasedir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
+  (void)inode;
+  take_handle<DirectoryHandle>(info).reset();
+  fuse_reply_err(request, 0);
+}
+
+void do_fsyncdir(fuse_req_t request, fuse_ino_t inode, int data_only,
+                 fuse_file_info* info) noexcept {
+  (void)data_only;
+  serve_status(request, "fsyncdir", inode,
+               [&](Vfs& vfs) { return vfs.sync_directory(handle_of<DirectoryHandle>(info)); });
+}
+
+void do_statfs(fuse_req_t request, fuse_ino_t inode) noexcept {
+  serve(
+      request, "statfs", inode, [](Vfs& vfs) { return vfs.filesystem(); },
+      [&](const struct statvfs& status) { return fuse_reply_statfs(request, &status); });
+}
+
+}  // namespace
+
+const fuse_lowlevel_ops& fuse_operations() {
+  static const fuse_lowlevel_ops operations = [] {
+    fuse_lowlevel_ops ops{};
+    ops.init = do_init;
+    ops.lookup = do_lookup;
+    ops.forget = do_forget;
+    ops.forget_multi = do_forget_multi;
+    ops.getattr = do_getattr;
+    ops.setattr = do_setattr;
+    ops.readlink = do_readlink;
+    ops.mknod = do_mknod;
+    ops.mkdir = do_mkdir;
+    ops.unlink = do_unlink;
+    ops.rmdir = do_rmdir;
+    ops.symlink = do_symlink;
+    ops.rename = do_rename;
+    ops.link = do_link;
+    ops.open = do_open;
+    ops.create = do_create;
+    ops.read = do_read;
+    ops.write = do_write;
+    ops.flush = do_flush;
+    ops.fsync = do_fsync;
+    ops.release = do_release;
+    ops.opendir = do_opendir;
+    ops.readdir = do_readdir;
+    ops.readdirplus = do_readdirplus;
+    ops.releasedir = do_releasedir;
+    ops.fsyncdir = do_fsyncdir;
+    ops.statfs = do_statfs;
+    return ops;
+  }();
+  return operations;
+}
+
+}  // namespace coffer

@@ -1,0 +1,21 @@
+#pragma once
+
+#define FUSE_USE_VERSION 314
+#include <fuse3/fuse_lowlevel.h>
+#include <spdlog/logger.h>
+
+#include "fs/vfs/vfs.h"
+
+namespace coffer {
+
+/// What the callbacks work on; libfuse hands it to them as the session's user data.
+struct FuseContext {
+  Vfs& vfs;
+  spdlog::logger& logger;
+};
+
+/// The callbacks. Each runs its Vfs operation under one noexcept frame that answers the request
+/// exactly once.
+const fuse_lowlevel_ops& fuse_operations();
+
+}  // namespace coffer

@@ -1,0 +1,92 @@
+#pragma once
+
+// Private to fs/fuse: the frame around every callback.
+
+#include <cerrno>
+#include <exception>
+#include <new>
+
+#include "fs/fuse/errno_map.h"
+#include "fs/fuse/operations.h"
+
+namespace coffer {
+
+inline FuseContext& context_of(fuse_req_t request) {
+  return *static_cast<FuseContext*>(fuse_req_userdata(request));
+}
+
+inline Who caller_of(fuse_req_t request) {
+  const fuse_ctx* const context = fuse_req_ctx(request);
+  return Who(Caller{.uid = context->uid, .gid = context->gid, .tid = context->pid});
+}
+
+/// Failures that are no answer to what the caller asked but trouble of the store or the machine.
+inline bool worth_logging(const Error& error) {
+  const bool limit_of_the_format = error.errno_value == EFBIG || error.errno_value == EMLINK;
+  return !advice(error.code).empty() && !limit_of_the_format;
+}
+
+inline void log_failure(FuseContext& context, const char* operation, fuse_ino_t inode,
+                        const Error& error) noexcept {
+  if (!worth_logging(error)) return;
+  try {
+    const std::string path = context.vfs.path(InodeId{inode});
+    const bool named = error.context.starts_with(path);
+    context.logger.error("{} {}{}[{}]; {}", operation, named ? "" : path + ": ",
+                         error.message() + " ", to_string(error.code), advice(error.code));
+  } catch (const std::exception&) {
+    // The answer matters more than its log line.
+  }
+}
+
+/// Runs `work` and answers with what it gives through `reply`, or with its error. Never throws,
+/// answers once. `reply` gives the result of the fuse_reply call; a success that could not be
+/// delivered (the caller was interrupted) goes to `undo`.
+template <typename Work, typename Reply, typename Undo>
+void serve(fuse_req_t request, const char* operation, fuse_ino_t inode, Work&& work, Reply&& reply,
+           Undo&& undo) noexcept {
+  FuseContext& context = context_of(request);
+  int failure = EIO;
+  try {
+    auto outcome = work(context.vfs);
+    if (outcome.ok()) {
+      if (reply(*outcome) != 0) undo(context.vfs, *outcome);
+      return;
+    }
+    failure = to_errno(outcome.error());
+    log_failure(context, operation, inode, outcome.error());
+  } catch (const std::bad_alloc&) {
+    failure = ENOMEM;
+    log_failure(context, operation, inode,
+                Error{Code::kExhausted, ENOMEM, "no memory (of the locked kind, perhaps)"});
+  } catch (const std::exception& bug) {
+    log_failure(context, operation, inode, Error{Code::kIo, 0, bug.what()});
+  }
+  fuse_reply_err(request, failure);
+}
+
+template <typename Work, typename Reply>
+void serve(fuse_req_t request, const char* operation, fuse_ino_t inode, Work&& work,
+           Reply&& reply) noexcept {
+  serve(request, operation, inode, work, reply, [](Vfs&, auto&) {});
+}
+
+/// For operations that answer with success alone.
+template <typename Work>
+void serve_status(fuse_req_t request, const char* operation, fuse_ino_t inode,
+                  Work&& work) noexcept {
+  FuseContext& context = context_of(request);
+  int failure = EIO;
+  try {
+    const Result<void> outcome = work(context.vfs);
+    failure = outcome.ok() ? 0 : to_errno(outcome.error());
+    if (!outcome.ok()) log_failure(context, operation, inode, outcome.error());
+  } catch (const std::bad_alloc&) {
+    failure = ENOMEM;
+  } catch (const std::exception& bug) {
+    log_failure(context, operation, inode, Error{Code::kIo, 0, bug.what()});
+  }
+  fuse_reply_err(request, failure);
+}
+
+}  // namespace coffer

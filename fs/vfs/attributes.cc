@@ -1,0 +1,161 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "fs/vfs/vfs.h"
+
+namespace coffer {
+
+Result<Entry> Vfs::lookup(const Who& who, InodeId parent, std::string_view name) {
+  auto found = spot(who, parent, name, Right::kList);
+  // A name that nothing can have: to look for it is no mistake, only to make it.
+  if (!found && found.error().errno_value == EINVAL) return errno_error(ENOENT);
+  const Spot at = TRY(std::move(found));
+  auto entry = entry_at(at, TRY(at.backing().status_of(at.stored.text)));
+  if (entry || entry.error().code != Code::kCorrupt) return entry;
+  Error error = std::move(entry).error();
+  error.context = at.path + ": " + error.context;
+  return error;
+}
+
+Result<Entry> Vfs::lookup_damaged(const Who& who, InodeId parent, std::string_view name) {
+  const Spot at = TRY(spot(who, parent, name, Right::kList));
+  struct stat status = TRY(at.backing().status_of(at.stored.text));
+  status.st_size = 0;
+  const InodeId inode = inodes_.remember(backing_id(status), status.st_mode & S_IFMT, at.place());
+  return Entry{.inode = inode, .attributes = status};
+}
+
+Result<Entry> Vfs::entry_at(const Spot& spot, const struct stat& status) {
+  Entry entry;
+  // The size first: an entry that can't be shown takes no reference.
+  entry.attributes = TRY(plain_status(*spot.directory, spot.stored.text, status));
+  entry.inode = inodes_.remember(backing_id(status), status.st_mode & S_IFMT, spot.place());
+  if (const auto open = files_.find(entry.inode)) {
+    entry.attributes.st_size = static_cast<off_t>(open->content().size());
+  }
+  return entry;
+}
+
+Result<struct stat> Vfs::plain_status(const Directory& directory, const std::string& stored,
+                                      struct stat status) {
+  if (S_ISREG(status.st_mode)) {
+    // While the file is open its backing may be ahead of what the size is.
+    if (const auto inode = inodes_.find(backing_id(status))) {
+      if (const auto open = files_.find(*inode)) {
+        status.st_size = static_cast<off_t>(open->content().size());
+        return status;
+      }
+    }
+    const Geometry geometry(TRY(chunk_log2(directory.scope)));
+    const auto size = geometry.plain_size(static_cast<std::uint64_t>(status.st_size));
+    if (!size.has_value()) {
+      return Error{Code::kCorrupt, EIO,
+                   "the backing file has a size that no file has: it was cut, or its creation was "
+                   "interrupted"};
+    }
+    status.st_size = static_cast<off_t>(*size);
+  } else if (S_ISLNK(status.st_mode)) {
+    status.st_size =
+        static_cast<off_t>(TRY(read_target_length(*directory.backing, stored, status)));
+  }
+  return status;
+}
+
+Result<struct stat> Vfs::attributes(const Who& who, InodeId inode) {
+  if (const auto open = files_.find(inode)) {
+    struct stat status = TRY(open->content().backing().status());
+    status.st_size = static_cast<off_t>(open->content().size());
+    return status;
+  }
+  if (inode == kRootInode) {
+    struct stat status = TRY(root_->status());
+    if (status.st_nlink > 2) --status.st_nlink;  // .coffer, where subdirectories are counted
+    return status;
+  }
+  // A directory that is held open needs no way to it, and may have none left.
+  if (const auto held = directories_.find(inode)) return held->backing->status();
+  struct stat result {};
+  TRY(at_place(who, inode, [&](const Spot& spot) -> Result<void> {
+    const struct stat status = TRY(spot.backing().status_of(spot.stored.text));
+    const auto known = inodes_.find(inode);
+    if (!known.has_value() || backing_id(status) != known->backing) return errno_error(ESTALE);
+    result = TRY(plain_status(*spot.directory, spot.stored.text, status));
+    return {};
+  }));
+  return result;
+}
+
+Result<struct stat> Vfs::change_attributes(const Who& who, InodeId inode,
+                                           const AttributeChange& change,
+                                           const FileHandle* handle) {
+  TRY(require_writable());
+  if (change.size.has_value()) TRY(change_size(who, inode, *change.size, handle));
+  if (change.mode || change.uid || change.gid || change.access_time || change.modification_time) {
+    TRY(change_stored_attributes(who, inode, change));
+  }
+  return attributes(who, inode);
+}
+
+Result<void> Vfs::change_size(const Who& who, InodeId inode, std::uint64_t size,
+                              const FileHandle* handle) {
+  if (handle != nullptr && handle->rights.contains(Right::kWrite)) {
+    return handle->file->content().truncate(size);
+  }
+  OpenRequest request{.rights = {}, .writable = true};
+  request.rights.add(Right::kWrite);
+  const auto file = TRY(acquire(who, inode, request));
+  auto done = file->content().truncate(size);
+  let_go(file);
+  return done;
+}
+
+Result<void> Vfs::change_stored_attributes(const Who& who, InodeId inode,
+                                           const AttributeChange& change) {
+  Rights write;
+  write.add(Right::kWrite);
+  const uid_t uid = change.uid.value_or(static_cast<uid_t>(-1));
+  const gid_t gid = change.gid.value_or(static_cast<gid_t>(-1));
+  constexpr struct timespec kOmit = {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
+  const struct timespec times[2] = {change.access_time.value_or(kOmit),
+                                    change.modification_time.value_or(kOmit)};
+  const bool has_times = change.access_time || change.modification_time;
+
+  if (const auto open = files_.find(inode)) {
+    TRY(broker_.check({open->content().keys().scope, who.identity(), write, inodes_.path(inode)}));
+    const BackingFile& backing = open->content().backing();
+    if (change.uid || change.gid) TRY(backing.set_owner(uid, gid));
+    if (change.mode) TRY(backing.set_mode(*change.mode & 07777));
+    return has_times ? backing.set_times(times) : Result<void>();
+  }
+  const auto apply = [&](const BackingDir& dir, const std::string& stored) -> Result<void> {
+    // The owner first: changing it clears suid and sgid, which the mode then sets.
+    if (change.uid || change.gid) TRY(dir.set_owner(stored, uid, gid));
+    if (change.mode) TRY(dir.set_mode(stored, *change.mode & 07777));
+    return has_times ? dir.set_times(stored, times) : Result<void>();
+  };
+  if (inode == kRootInode) {
+    TRY(broker_.check({kRootScope, who.identity(), write, "/"}));
+    return apply(*root_, ".");
+  }
+  return at_place(who, inode, [&](const Spot& spot) -> Result<void> {
+    TRY(broker_.check({spot.directory->scope, who.identity(), write, spot.path}));
+    return apply(spot.backing(), spot.stored.text);
+  });
+}
+
+Result<void> Vfs::give_to(const Who& who, const BackingDir& in, const std::string& stored,
+                          mode_t mode, const struct stat& parent) const {
+  const bool inherits_group = (parent.st_mode & S_ISGID) != 0;
+  if (::geteuid() == 0) {
+    TRY(in.set_owner(stored, who.uid(), inherits_group ? parent.st_gid : who.gid()));
+  } else if (inherits_group) {
+    (void)in.set_owner(stored, static_cast<uid_t>(-1), parent.st_gid);  // not if we are no member
+  }
+  if (S_ISDIR(mode) && inherits_group) mode |= S_ISGID;
+  if (S_ISLNK(mode)) return {};
+  return in.set_mode(stored, mode & 07777);
+}
+
+}  // namespace coffer

@@ -1,0 +1,281 @@
+#include <fcntl.h>
+
+#include <cerrno>
+
+#include "fs/vfs/vfs.h"
+
+namespace coffer {
+namespace {
+
+/// How often a file is read again because it was changed and closed while it was being opened.
+constexpr int kOpenAttempts = 64;
+
+Rights rights_of(int flags) {
+  Rights rights;
+  const int access = flags & O_ACCMODE;
+  if (access != O_WRONLY) rights.add(Right::kRead);
+  if (access != O_RDONLY || (flags & O_TRUNC) != 0) rights.add(Right::kWrite);
+  return rights;
+}
+
+Error in_file(Error error, const std::string& path) {
+  error.context = path + ": " + error.context;
+  return error;
+}
+
+/// The broker's: it names the path already, and was audited.
+bool is_refusal(const Error& error, const std::string& path) {
+  return error.context.starts_with(path + ": ");
+}
+
+/// What a file looks like, perhaps, that was changed while it was being read.
+bool may_be_overtaken(const Error& error) {
+  return error.code == Code::kRolledBack || error.code == Code::kMoved ||
+         error.code == Code::kCorrupt;
+}
+
+/// Authentic, but another state of the file than the keystore has on record.
+Result<void> check_recorded(const CommittedState& state, const Dek& dek) {
+  if (state.generation < dek.generation) {
+    return Error{Code::kRolledBack, EIO,
+                 "the file is older (generation " + std::to_string(state.generation) +
+                     ") than the one on record (" + std::to_string(dek.generation) +
+                     "): it was put back in the backing directory"};
+  }
+  if (state.generation == dek.generation && state.root != dek.root) {
+    return Error{Code::kRolledBack, EIO,
+                 "the file is another state of itself than the one on record"};
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int flags) {
+  const Rights rights = rights_of(flags);
+  if (rights.contains(Right::kWrite)) TRY(require_writable());
+  if (const auto known = inodes_.find(inode); known.has_value() && S_ISDIR(known->type)) {
+    return errno_error(EISDIR);
+  }
+  auto file =
+      TRY(acquire(who, inode, {.rights = rights, .writable = rights.contains(Right::kWrite)}));
+  if ((flags & O_TRUNC) != 0) {
+    if (auto cut = cut_to_nothing(*file); !cut) {
+      let_go(file);
+      return std::move(cut).error();
+    }
+  }
+  return std::make_unique<FileHandle>(FileHandle{.file = std::move(file), .rights = rights});
+}
+
+/// An empty file is modified by it too, as `> stamp` means it to be.
+Result<void> Vfs::cut_to_nothing(const OpenFile& file) {
+  if (file.content().size() > 0) return file.content().truncate(0);
+  constexpr struct timespec kNow[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                                       {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
+  return file.content().backing().set_times(kNow);
+}
+
+Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,
+                                               const OpenRequest& request) {
+  for (int attempt = 0; attempt < kOpenAttempts; ++attempt) {
+    std::shared_ptr<OpenFile> file = files_.acquire(inode);
+    if (file != nullptr) {
+      if (auto joined = join(who, *file, request); !joined) {
+        let_go(file);
+        return std::move(joined).error();
+      }
+    } else {
+      const std::uint64_t before = files_.before_reading(inode);
+      std::shared_ptr<OpenFile> opened;
+      auto found = at_place(who, inode, [&](const Spot& spot) -> Result<void> {
+        opened = TRY(open_at(who, inode, spot, request));
+        return {};
+      });
+      if (!found) {
+        // Not rolled back, if it was changed and recorded between the reading of its header and of
+        // its record; not damaged or moved, if a commit was under way while the header was read.
+        const bool overtaken =
+            files_.find(inode) != nullptr || files_.before_reading(inode) != before;
+        if (may_be_overtaken(found.error()) && overtaken) continue;
+        return std::move(found).error();
+      }
+      file = files_.insert(inode, std::move(opened), before);
+      if (file == nullptr) continue;
+    }
+    // Another's descriptor may be for reading alone.
+    if (request.writable) {
+      if (auto writable = file->content().make_writable(); !writable) {
+        let_go(file);
+        return std::move(writable).error();
+      }
+    }
+    return file;
+  }
+  return errno_error(EAGAIN, inodes_.path(inode) + " changes too fast to be opened");
+}
+
+/// A file that is open already: its key is there, but whether this caller gets it is decided all
+/// the same.
+Result<void> Vfs::join(const Who& who, const OpenFile& file, const OpenRequest& request) {
+  const FileKeys& keys = file.content().keys();
+  const std::string path = inodes_.path(file.inode());
+  TRY(broker_.release(keys.file, keys.dek_version,
+                      {keys.scope, who.identity(), request.rights, path}));
+  return {};
+}
+
+Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, const Spot& spot,
+                                               const OpenRequest& request) {
+  const AccessRequest access{spot.directory->scope, who.identity(), request.rights, spot.path};
+  BackingFile backing = TRY(spot.backing().open_file(spot.stored.text, request.writable));
+  const struct stat status = TRY(backing.status());
+  const auto known = inodes_.find(inode);
+  if (!known.has_value() || backing_id(status) != known->backing) return errno_error(ESTALE);
+  if (!S_ISREG(status.st_mode)) return errno_error(EINVAL, spot.path);
+
+  const auto open = [&]() -> Result<std::shared_ptr<OpenFile>> {
+    const RawHeader raw = TRY(read_raw_header(backing));
+    const FileHeader claimed = TRY(peek_header(raw));
+    if (claimed.store != store_ || claimed.scope != spot.directory->scope) {
+      return Error{Code::kMoved, EIO, "the file belongs to another store or scope than it lies in"};
+    }
+    if (claimed.chunk_log2 != TRY(chunk_log2(claimed.scope))) {
+      return Error{Code::kCorrupt, EIO, "the file's chunk size is not its scope's"};
+    }
+    const Dek dek = TRY(broker_.release(claimed.file, claimed.dek_version, access));
+    auto keys = FileKeys::derive(content_.engine, TRY(suite_from_number(claimed.suite)), dek.key,
+                                 dek.file, dek.version, dek.scope);
+    auto content = TRY(EncryptedFile::open(content_, std::move(backing), raw, std::move(keys)));
+    if (!content->has_binding(spot.names->bind_file(dek.file, spot.directory->id, spot.name))) {
+      return Error{Code::kMoved, EIO,
+                   "the file was moved, renamed or exchanged in the backing directory"};
+    }
+    TRY(check_recorded(content->committed(), dek));
+    return std::make_shared<OpenFile>(std::move(content), inodes_, inode, dek.generation);
+  };
+  auto opened = open();
+  if (opened || is_refusal(opened.error(), spot.path)) return opened;
+  // Whoever may not have the file is told no more than that.
+  TRY(broker_.check(access));
+  return in_file(std::move(opened).error(), spot.path);
+}
+
+Result<FileId> Vfs::claimed_file(const Who& who, InodeId inode) {
+  FileId claimed;
+  TRY(at_place(who, inode, [&](const Spot& spot) -> Result<void> {
+    const BackingFile backing = TRY(spot.backing().open_file(spot.stored.text, false));
+    claimed = TRY(peek_header(TRY(read_raw_header(backing)))).file;
+    return {};
+  }));
+  return claimed;
+}
+
+Result<Vfs::Created> Vfs::create_file(const Who& who, InodeId parent, std::string_view name,
+                                      mode_t mode, int flags) {
+  TRY(require_writable());
+  const Spot at = TRY(spot(who, parent, name, Right::kWrite));
+  Rights rights = rights_of(flags);
+  Created created;
+  auto file = create_at(who, at, mode, rights, created.entry);
+  if (file) {
+    created.handle =
+        std::make_unique<FileHandle>(FileHandle{.file = std::move(*file), .rights = rights});
+    return created;
+  }
+  if (file.error().errno_value != EEXIST || (flags & O_EXCL) != 0) return std::move(file).error();
+  // Somebody else made it first, and that is as good.
+  created.entry = TRY(lookup(who, parent, name));
+  auto handle = open(who, created.entry.inode, flags);
+  if (!handle) {
+    forget(created.entry.inode, 1);
+    return std::move(handle).error();
+  }
+  created.handle = std::move(*handle);
+  created.entry.attributes.st_size = static_cast<off_t>(created.handle->file->content().size());
+  return created;
+}
+
+Result<std::shared_ptr<OpenFile>> Vfs::create_at(const Who& who, const Spot& spot, mode_t mode,
+                                                 Rights rights, Entry& entry) {
+  rights.add(Right::kWrite);
+  Dek dek = TRY(broker_.release_new({spot.directory->scope, who.identity(), rights, spot.path}));
+  bool there = false;
+  const auto make = [&]() -> Result<std::shared_ptr<OpenFile>> {
+    const struct stat parent = TRY(spot.backing().status());
+    TRY(put_sidecar(spot.backing(), spot.stored));
+    auto backing = TRY(spot.backing().create_file(spot.stored.text, 0600));
+    there = true;
+    auto content = TRY(make_content(spot, std::move(backing), dek));
+    TRY(give_to(who, spot.backing(), spot.stored.text, S_IFREG | mode, parent));
+    entry = TRY(entry_at(spot, TRY(content->backing().status())));
+    return std::make_shared<OpenFile>(std::move(content), inodes_, entry.inode, 0);
+  };
+  auto made = make();
+  if (!made) {
+    if (there) there = !spot.backing().remove_file(spot.stored.text).ok();
+    drop_unused_sidecar(spot);
+    // A key that a file may be left with is not given to another.
+    if (!there) broker_.take_back(std::move(dek));
+    return made;
+  }
+  auto file = files_.insert(entry.inode, std::move(*made), files_.before_reading(entry.inode));
+  if (file != nullptr) return file;
+  // Others have opened, changed and closed the file already.
+  auto again = acquire(who, entry.inode, {.rights = rights, .writable = true});
+  if (!again) forget(entry.inode, 1);
+  return again;
+}
+
+Result<std::unique_ptr<EncryptedFile>> Vfs::make_content(const Spot& spot, BackingFile backing,
+                                                         const Dek& dek) {
+  const auto policy = TRY(broker_.policy());
+  const ScopeRow* const scope = policy->scope(dek.scope);
+  if (scope == nullptr)
+    return Error{Code::kKeyUnavailable, ENOKEY, "the keystore has no such scope"};
+  auto keys = FileKeys::derive(content_.engine, scope->settings.suite, dek.key, dek.file,
+                               dek.version, dek.scope);
+  return EncryptedFile::create(content_, std::move(backing), std::move(keys),
+                               scope->settings.chunk_log2,
+                               spot.names->bind_file(dek.file, spot.directory->id, spot.name));
+}
+
+Result<std::size_t> Vfs::read(FileHandle& handle, std::uint64_t offset, MutableBytes out) {
+  if (!handle.rights.contains(Right::kRead)) return errno_error(EBADF);
+  return handle.file->content().read(offset, out);
+}
+
+Result<std::size_t> Vfs::write(FileHandle& handle, std::uint64_t offset, Bytes data) {
+  if (!handle.rights.contains(Right::kWrite)) return errno_error(EBADF);
+  return handle.file->content().write(offset, data);
+}
+
+Result<void> Vfs::flush(FileHandle& handle) { return handle.file->content().commit(); }
+
+Result<void> Vfs::sync(FileHandle& handle, bool data_only) {
+  return handle.file->content().sync(data_only);
+}
+
+void Vfs::release(std::unique_ptr<FileHandle> handle) { let_go(handle->file); }
+
+void Vfs::let_go(const std::shared_ptr<OpenFile>& file) {
+  if (auto committed = file->content().commit(); !committed) {
+    options_.report(in_file(std::move(committed).error(), inodes_.path(file->inode())));
+  }
+  if (!files_.release(file->inode())) return;
+  note_state(*file, file->deleted() ? KeyState::kDeactivated : KeyState::kActive);
+}
+
+void Vfs::note_state(OpenFile& file, KeyState state) {
+  const CommittedState committed = file.content().committed();
+  if (recorder_ == nullptr) return;
+  if (state == KeyState::kActive && committed.generation == file.recorded_generation()) return;
+  file.set_recorded_generation(committed.generation);
+  recorder_->add({.file = file.content().keys().file,
+                  .version = file.content().keys().dek_version,
+                  .state = state,
+                  .generation = committed.generation,
+                  .root = committed.root});
+}
+
+}  // namespace coffer

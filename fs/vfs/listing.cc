@@ -1,0 +1,62 @@
+#include <dirent.h>
+
+#include "fs/vfs/vfs.h"
+
+namespace coffer {
+
+Result<std::unique_ptr<DirectoryHandle>> Vfs::open_directory(const Who& who, InodeId inode) {
+  auto handle = std::make_unique<DirectoryHandle>();
+  handle->inode = inode;
+  handle->directory = TRY(directory(who, inode));
+  Rights list;
+  list.add(Right::kList);
+  const std::string path = inodes_.path(inode);
+  handle->names = TRY(names_.release({handle->directory->scope, who.identity(), list, path},
+                                     KeyBroker::Lines::kAll));
+  MutexLock lock(handle->mutex);
+  handle->reader = TRY(handle->directory->backing->reader());
+  return handle;
+}
+
+Result<void> Vfs::list(DirectoryHandle& handle, std::int64_t position,
+                       const std::function<bool(const ListedEntry&)>& take, bool foreign_too) {
+  MutexLock lock(handle.mutex);
+  const Directory& directory = *handle.directory;
+  handle.reader->seek(position);
+  while (const auto entry = TRY(handle.reader->next())) {
+    ListedEntry listed{.name = entry->name,
+                       .inode_number = entry->inode,
+                       .type = static_cast<mode_t>(DTTOIF(entry->type)),
+                       .next = entry->next};
+    std::optional<std::string> name;
+    if (entry->name != "." && entry->name != "..") {
+      name = TRY(read_entry_name(*directory.backing, *handle.names, directory.id, entry->name));
+      if (!name.has_value()) {
+        // The format's own files are neither entries nor foreign.
+        listed.foreign =
+            !entry->name.starts_with(kReservedPrefix) || ScopeNames::is_long_name(entry->name);
+        if (!listed.foreign || !foreign_too) continue;
+      } else {
+        listed.name = *name;
+      }
+    }
+    if (!take(listed)) break;
+  }
+  return {};
+}
+
+Result<Entry> Vfs::lookup_listed(DirectoryHandle& handle, std::string_view name) {
+  const Spot spot{.directory = handle.directory,
+                  .names = handle.names,
+                  .parent = handle.inode,
+                  .name = std::string(name),
+                  .stored = TRY(handle.names->encode_name(handle.directory->id, name)),
+                  .path = {}};
+  return entry_at(spot, TRY(spot.backing().status_of(spot.stored.text)));
+}
+
+Result<void> Vfs::sync_directory(DirectoryHandle& handle) {
+  return handle.directory->backing->sync();
+}
+
+}  // namespace coffer

@@ -1,0 +1,345 @@
+// Making and removing entries.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "fs/vfs/vfs.h"
+#include "keystore/crypto/random.h"
+
+namespace coffer {
+namespace {
+
+/// A name in .coffer/tmp that nothing else has.
+std::string temporary_name() {
+  std::array<std::uint8_t, 16> random;
+  random_bytes(random);
+  return to_hex(random);
+}
+
+bool is_dot(std::string_view name) { return name == "." || name == ".."; }
+
+/// Removes what lies in a directory that was taken out of the tree: its record and sidecars, no
+/// user's files.
+Result<void> remove_contents(const BackingDir& dir) {
+  std::vector<std::string> names;
+  {
+    const auto reader = TRY(dir.reader());
+    while (const auto entry = TRY(reader->next())) {
+      if (!is_dot(entry->name)) names.emplace_back(entry->name);
+    }
+  }
+  for (const std::string& name : names) TRY(dir.remove_file(name));
+  return {};
+}
+
+DirId random_dir_id() {
+  DirId id;
+  random_bytes(id.bytes);
+  return id;
+}
+
+}  // namespace
+
+Result<void> Vfs::empty_temporary() const {
+  std::vector<std::string> names;
+  {
+    const auto reader = TRY(temporary_->reader());
+    while (const auto entry = TRY(reader->next())) {
+      if (!is_dot(entry->name)) names.emplace_back(entry->name);
+    }
+  }
+  for (const std::string& name : names) {
+    if (const auto dir = temporary_->open_dir(name)) {
+      TRY(remove_contents(**dir));
+      TRY(temporary_->remove_dir(name));
+    } else {
+      TRY(temporary_->remove_file(name));
+    }
+  }
+  return {};
+}
+
+Result<Entry> Vfs::make_directory(const Who& who, InodeId parent, std::string_view name,
+                                  mode_t mode) {
+  TRY(require_writable());
+  const Spot at = TRY(spot(who, parent, name, Right::kWrite));
+  const DirId id = random_dir_id();
+  const DirectoryBlock record = at.names->seal_directory(
+      DirectoryRecord{.scope = at.directory->scope,
+                      .store = store_,
+                      .dir = id,
+                      .generation = 1,
+                      .bindings = {at.names->bind_directory(id, at.directory->id, name)}});
+  return place_directory(who, at, record, mode);
+}
+
+Result<Entry> Vfs::make_scope_root(const Who& who, InodeId parent, std::string_view name,
+                                   const ScopeNames& names, DirId dir, mode_t mode) {
+  TRY(require_writable());
+  const Spot at = TRY(spot(who, parent, name, Right::kWrite));
+  const DirectoryBlock record = names.seal_directory(
+      DirectoryRecord{.scope = names.scope(),
+                      .store = store_,
+                      .dir = dir,
+                      .generation = 1,
+                      .bindings = {names.bind_directory(dir, at.directory->id, name)}});
+  return place_directory(who, at, record, mode);
+}
+
+void Vfs::drop_unused_sidecar(const Spot& spot) {
+  if (!spot.stored.sidecar.has_value()) return;
+  const auto there = spot.backing().status_of(spot.stored.text);
+  if (!there && there.error().code == Code::kNotFound) drop_sidecar(spot.backing(), spot.stored);
+}
+
+/// Made whole in .coffer/tmp, then renamed into place: there is no moment at which it lacks its
+/// record.
+Result<Entry> Vfs::place_directory(const Who& who, const Spot& spot, const DirectoryBlock& record,
+                                   mode_t mode) {
+  // One that its mode forbids to its owner could not be moved into place by us.
+  const mode_t making = ::geteuid() == 0 ? mode : mode | S_IRWXU;
+  const struct stat parent = TRY(spot.backing().status());
+  const std::string temporary = temporary_name();
+  TRY(temporary_->make_dir(temporary, 0700));
+  const auto fill = [&]() -> Result<void> {
+    const auto dir = TRY(temporary_->open_dir(temporary));
+    TRY(TRY(dir->create_file(kDirectoryRecordName, 0600)).write(0, record));
+    TRY(give_to(who, *temporary_, temporary, S_IFDIR | (making & 07777), parent));
+    TRY(put_sidecar(spot.backing(), spot.stored));
+    auto renamed =
+        temporary_->rename(temporary, spot.backing(), spot.stored.text, RENAME_NOREPLACE);
+    if (!renamed && renamed.error().errno_value == EINVAL) {
+      // A backing without RENAME_NOREPLACE: a directory is never empty there, so that none is
+      // replaced.
+      renamed = temporary_->rename(temporary, spot.backing(), spot.stored.text, 0);
+    }
+    const bool taken = !renamed && (renamed.error().errno_value == ENOTEMPTY ||
+                                    renamed.error().errno_value == ENOTDIR);
+    return taken ? errno_error(EEXIST) : renamed;
+  };
+  if (auto filled = fill(); !filled) {
+    if (const auto dir = temporary_->open_dir(temporary)) (void)remove_contents(**dir);
+    (void)temporary_->remove_dir(temporary);
+    drop_unused_sidecar(spot);
+    return std::move(filled).error();
+  }
+  if (making != mode) {
+    if (auto given =
+            give_to(who, spot.backing(), spot.stored.text, S_IFDIR | (mode & 07777), parent);
+        !given) {
+      options_.report(given.error());
+    }
+  }
+  return entry_at(spot, TRY(spot.backing().status_of(spot.stored.text)));
+}
+
+Result<Entry> Vfs::make_node(const Who& who, InodeId parent, std::string_view name, mode_t mode,
+                             dev_t device) {
+  TRY(require_writable());
+  const Spot at = TRY(spot(who, parent, name, Right::kWrite));
+  if (S_ISREG(mode) || (mode & S_IFMT) == 0) {
+    Entry entry;
+    let_go(TRY(create_at(who, at, mode, {}, entry)));
+    return entry;
+  }
+  bool there = false;
+  const auto make = [&]() -> Result<void> {
+    const struct stat parent_status = TRY(at.backing().status());
+    TRY(put_sidecar(at.backing(), at.stored));
+    TRY(at.backing().make_special(at.stored.text, mode, device));
+    there = true;
+    return give_to(who, at.backing(), at.stored.text, mode, parent_status);
+  };
+  if (auto made = make(); !made) {
+    if (there) (void)at.backing().remove_file(at.stored.text);
+    drop_unused_sidecar(at);
+    return std::move(made).error();
+  }
+  return entry_at(at, TRY(at.backing().status_of(at.stored.text)));
+}
+
+Result<Entry> Vfs::make_symlink(const Who& who, InodeId parent, std::string_view name,
+                                std::string_view target) {
+  TRY(require_writable());
+  if (target.size() > kMaxTargetLength) return errno_error(ENAMETOOLONG);
+  if (target.empty()) return errno_error(ENOENT);
+  const Spot at = TRY(spot(who, parent, name, Right::kWrite));
+  const StoredText stored =
+      at.names->encode_target(target, at.names->bind_symlink(at.directory->id, name), {});
+  // An entry that is there may have this very target, and then has this very sidecar.
+  if (at.backing().status_of(at.stored.text).ok()) return errno_error(EEXIST);
+  bool there = false;
+  const auto make = [&]() -> Result<void> {
+    const struct stat parent_status = TRY(at.backing().status());
+    TRY(put_sidecar(at.backing(), at.stored));
+    TRY(put_sidecar(at.backing(), stored));
+    TRY(at.backing().make_symlink(at.stored.text, stored.text));
+    there = true;
+    return give_to(who, at.backing(), at.stored.text, S_IFLNK, parent_status);
+  };
+  if (auto made = make(); !made) {
+    if (there) there = !at.backing().remove_file(at.stored.text).ok();
+    if (!there && made.error().errno_value != EEXIST) drop_sidecar(at.backing(), stored);
+    drop_unused_sidecar(at);
+    return std::move(made).error();
+  }
+  return entry_at(at, TRY(at.backing().status_of(at.stored.text)));
+}
+
+Result<std::string> Vfs::read_symlink(const Who& who, InodeId inode) {
+  std::string target;
+  TRY(at_place(who, inode, [&](const Spot& spot) -> Result<void> {
+    Rights list;
+    list.add(Right::kList);
+    TRY(names_.release({spot.directory->scope, who.identity(), list, spot.path},
+                       KeyBroker::Lines::kRefusals));
+    target = TRY(
+        read_target(spot.backing(), *spot.names, spot.directory->id, spot.name, spot.stored.text));
+    return {};
+  }));
+  return target;
+}
+
+Result<Entry> Vfs::link(const Who& who, InodeId inode, InodeId new_parent,
+                        std::string_view new_name) {
+  TRY(require_writable());
+  const Spot to = TRY(spot(who, new_parent, new_name, Right::kWrite));
+  const auto known = inodes_.find(inode);
+  if (!known.has_value()) return errno_error(ESTALE);
+  if (S_ISLNK(known->type)) return errno_error(EPERM, "a symlink is bound to one place");
+  if (S_ISDIR(known->type)) return errno_error(EPERM);
+
+  OpenRequest request{.rights = {}, .writable = true};
+  request.rights.add(Right::kWrite);
+  std::shared_ptr<OpenFile> file;
+  Binding binding{};
+  if (S_ISREG(known->type)) {
+    file = TRY(acquire(who, inode, request));
+    binding = to.names->bind_file(file->content().keys().file, to.directory->id, new_name);
+  }
+  const auto make = [&]() -> Result<void> {
+    if (file != nullptr && file->content().keys().scope != to.directory->scope)
+      return errno_error(EXDEV);
+    // An entry that is there keeps its binding whatever becomes of this one.
+    if (to.backing().status_of(to.stored.text).ok()) return errno_error(EEXIST);
+    const auto place = [&]() -> Result<void> {
+      if (file != nullptr) TRY(file->content().add_binding(binding));
+      TRY(put_sidecar(to.backing(), to.stored));
+      return at_place(who, inode, [&](const Spot& from) -> Result<void> {
+        if (from.directory->scope != to.directory->scope) return errno_error(EXDEV);
+        return from.backing().link(from.stored.text, to.backing(), to.stored.text);
+      });
+    };
+    auto linked = place();
+    if (!linked && linked.error().errno_value != EEXIST) {
+      if (file != nullptr) (void)file->content().drop_binding(binding);
+      drop_unused_sidecar(to);
+    }
+    return linked;
+  };
+  auto made = make();
+  if (file != nullptr) let_go(file);
+  TRY(std::move(made));
+  return entry_at(to, TRY(to.backing().status_of(to.stored.text)));
+}
+
+std::shared_ptr<OpenFile> Vfs::hold_for_unlink(const Who& who, const Spot& spot,
+                                               const struct stat& status) {
+  if (!S_ISREG(status.st_mode)) return nullptr;
+  const InodeId inode = inodes_.remember(backing_id(status), S_IFREG, spot.place());
+  OpenRequest request{.rights = {}, .writable = status.st_nlink > 1};
+  request.rights.add(Right::kWrite);
+  auto file = acquire(who, inode, request);
+  // One that is open already is held all the same: it has to know that it was deleted.
+  std::shared_ptr<OpenFile> held = file ? std::move(*file) : files_.acquire(inode);
+  inodes_.forget(inode, 1);
+  return held;
+}
+
+void Vfs::finish_unlink(const std::shared_ptr<OpenFile>& file, const Spot& spot,
+                        const struct stat& status) {
+  drop_sidecar(spot.backing(), spot.stored);
+  if (file != nullptr) drop_link(*file, spot);
+  inodes_.drop_place(backing_id(status), spot.parent, spot.name, status.st_nlink <= 1);
+  if (file != nullptr) let_go(file);
+}
+
+void Vfs::drop_link(OpenFile& file, const Spot& spot) {
+  const auto left = file.content().backing().status();
+  if (left && left->st_nlink == 0) {
+    file.mark_deleted();
+    return;
+  }
+  auto dropped = file.content().drop_binding(
+      spot.names->bind_file(file.content().keys().file, spot.directory->id, spot.name));
+  if (!dropped) options_.report(dropped.error());
+}
+
+Result<void> Vfs::unlink(const Who& who, InodeId parent, std::string_view name) {
+  TRY(require_writable());
+  const Spot at = TRY(spot(who, parent, name, Right::kWrite));
+  const struct stat status = TRY(at.backing().status_of(at.stored.text));
+  if (S_ISDIR(status.st_mode)) return errno_error(EISDIR);
+  std::string target;
+  if (S_ISLNK(status.st_mode)) target = TRY(at.backing().read_symlink(at.stored.text));
+  const auto file = hold_for_unlink(who, at, status);
+  // Its inode number must not come back for another object before the table has dropped this one.
+  const auto pinned = file == nullptr ? at.backing().pin(at.stored.text) : UniqueFd();
+  if (auto removed = at.backing().remove_file(at.stored.text); !removed) {
+    if (file != nullptr) let_go(file);
+    return removed;
+  }
+  drop_target_sidecar(at.backing(), target);
+  finish_unlink(file, at, status);
+  return {};
+}
+
+Result<void> Vfs::refuse_scope_roots(const Spot& spot) const {
+  const auto policy = TRY(broker_.policy());
+  if (policy->scope_at_or_below(spot.path)) {
+    return errno_error(EBUSY, spot.path + " is, or holds, the root of a scope");
+  }
+  return {};
+}
+
+Result<void> Vfs::check_empty(const Spot& spot, const struct stat& status) const {
+  const LentDirectory lent =
+      TRY(LentDirectory::lend(spot.backing(), spot.stored.text, status.st_mode));
+  const auto dir = TRY(spot.backing().open_dir(spot.stored.text));
+  const auto reader = TRY(dir->reader());
+  while (const auto entry = TRY(reader->next())) {
+    const bool own =
+        entry->name.starts_with(kReservedPrefix) && !ScopeNames::is_long_name(entry->name);
+    if (!is_dot(entry->name) && !own) return errno_error(ENOTEMPTY);
+  }
+  return {};
+}
+
+Result<void> Vfs::discard_directory(const Spot& spot, const struct stat& status) {
+  const std::string temporary = temporary_name();
+  LentDirectory lent = TRY(LentDirectory::lend(spot.backing(), spot.stored.text, status.st_mode));
+  TRY(spot.backing().rename(spot.stored.text, *temporary_, temporary, 0));
+  lent.keep();
+  drop_sidecar(spot.backing(), spot.stored);
+  // Stays in directories_ until the kernel forgets it: whoever has it open, or works in it, may
+  // still ask for its attributes.
+  inodes_.drop_place(backing_id(status), spot.parent, spot.name, true);
+  // It is gone; what can't be removed now the next mount will.
+  if (const auto dir = temporary_->open_dir(temporary)) (void)remove_contents(**dir);
+  (void)temporary_->remove_dir(temporary);
+  return {};
+}
+
+Result<void> Vfs::remove_directory(const Who& who, InodeId parent, std::string_view name) {
+  TRY(require_writable());
+  const Spot at = TRY(spot(who, parent, name, Right::kWrite));
+  const struct stat status = TRY(at.backing().status_of(at.stored.text));
+  if (!S_ISDIR(status.st_mode)) return errno_error(ENOTDIR);
+  TRY(refuse_scope_roots(at));
+  TRY(check_empty(at, status));
+  return discard_directory(at, status);
+}
+
+}  // namespace coffer

@@ -1,0 +1,61 @@
+#include "fs/vfs/open_file.h"
+
+namespace coffer {
+
+std::shared_ptr<OpenFile> OpenFileTable::acquire(InodeId inode) {
+  WriteLock lock(mutex_);
+  const auto found = slots_.find(inode);
+  if (found == slots_.end()) return nullptr;
+  ++found->second.handles;
+  return found->second.file;
+}
+
+std::shared_ptr<OpenFile> OpenFileTable::find(InodeId inode) const {
+  ReadLock lock(mutex_);
+  const auto found = slots_.find(inode);
+  return found == slots_.end() ? nullptr : found->second.file;
+}
+
+std::uint64_t OpenFileTable::before_reading(InodeId inode) const {
+  ReadLock lock(mutex_);
+  return changed_closes_[inode.value % kCloseCounters];
+}
+
+std::shared_ptr<OpenFile> OpenFileTable::insert(InodeId inode, std::shared_ptr<OpenFile> file,
+                                                std::uint64_t before_reading) {
+  WriteLock lock(mutex_);
+  if (const auto found = slots_.find(inode); found != slots_.end()) {
+    ++found->second.handles;
+    return found->second.file;
+  }
+  if (changed_closes_[inode.value % kCloseCounters] != before_reading) return nullptr;
+  slots_.emplace(inode, Slot{.file = file, .handles = 1});
+  return file;
+}
+
+bool OpenFileTable::release(InodeId inode) {
+  std::shared_ptr<OpenFile> last;  // goes after the lock
+  WriteLock lock(mutex_);
+  const auto found = slots_.find(inode);
+  if (found == slots_.end()) return false;
+  if (--found->second.handles > 0) return false;
+  last = std::move(found->second.file);
+  slots_.erase(found);
+  if (last->changed()) ++changed_closes_[inode.value % kCloseCounters];
+  return true;
+}
+
+std::size_t OpenFileTable::size() const {
+  ReadLock lock(mutex_);
+  return slots_.size();
+}
+
+std::vector<std::shared_ptr<OpenFile>> OpenFileTable::all() const {
+  ReadLock lock(mutex_);
+  std::vector<std::shared_ptr<OpenFile>> files;
+  files.reserve(slots_.size());
+  for (const auto& [inode, slot] : slots_) files.push_back(slot.file);
+  return files;
+}
+
+}  // namespace coffer

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "fs/content/encrypted_file.h"
+#include "fs/vfs/inode_table.h"
+#include "fs/vfs/types.h"
+#include "keystore/access/grant.h"
+#include "keystore/base/mutex.h"
+
+namespace coffer {
+
+/// A file that has at least one handle. It holds its inode, which has to be in the table: whoever
+/// looks the file up while it is open finds this very inode, and so this very file. Lives no longer
+/// than the table. Thread-safe.
+class OpenFile {
+ public:
+  OpenFile(std::unique_ptr<EncryptedFile> content, InodeTable& inodes, InodeId inode,
+           std::uint64_t recorded_generation)
+      : content_(std::move(content)),
+        inodes_(inodes),
+        inode_(inode),
+        held_(inodes_.hold(inode)),
+        opened_generation_(content_->committed().generation),
+        recorded_generation_(recorded_generation) {}
+  ~OpenFile() {
+    if (held_) inodes_.forget(inode_, 1);
+  }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  [[nodiscard]] EncryptedFile& content() const { return *content_; }
+  [[nodiscard]] InodeId inode() const { return inode_; }
+
+  /// True if anything was committed since it was opened.
+  [[nodiscard]] bool changed() const {
+    return content_->committed().generation != opened_generation_;
+  }
+
+  /// Its last link is gone: when the last handle closes, its key is deactivated.
+  void mark_deleted() { deleted_.store(true, std::memory_order_relaxed); }
+  [[nodiscard]] bool deleted() const { return deleted_.load(std::memory_order_relaxed); }
+
+  /// The generation that the keystore has on record, or is about to.
+  [[nodiscard]] std::uint64_t recorded_generation() const {
+    return recorded_generation_.load(std::memory_order_relaxed);
+  }
+  void set_recorded_generation(std::uint64_t generation) {
+    recorded_generation_.store(generation, std::memory_order_relaxed);
+  }
+
+ private:
+  std::unique_ptr<EncryptedFile> content_;
+  InodeTable& inodes_;
+  InodeId inode_;
+  bool held_;
+  std::uint64_t opened_generation_;
+  std::atomic<std::uint64_t> recorded_generation_;
+  std::atomic<bool> deleted_{false};
+};
+
+/// The open files by inode, with the number of handles of each. Thread-safe.
+class OpenFileTable {
+ public:
+  /// One more handle on the file of an inode; null if it is not open.
+  std::shared_ptr<OpenFile> acquire(InodeId inode);
+  /// The same without counting a handle: for an operation that is over before the handle it found
+  /// can be.
+  [[nodiscard]] std::shared_ptr<OpenFile> find(InodeId inode) const;
+
+  /// A header is read from the backing without a lock. What `before_reading` said then is given to
+  /// `insert`, which refuses the file if one of the same inode was changed and closed in between.
+  [[nodiscard]] std::uint64_t before_reading(InodeId inode) const;
+  /// The first handle on a file just opened. If another was faster, that one, and `file` goes. Null
+  /// if it has to be read again.
+  std::shared_ptr<OpenFile> insert(InodeId inode, std::shared_ptr<OpenFile> file,
+                                   std::uint64_t before_reading);
+
+  /// One handle less; true if it was the last. What was to be written must be by now.
+  bool release(InodeId inode);
+  [[nodiscard]] std::size_t size() const;
+  [[nodiscard]] std::vector<std::shared_ptr<OpenFile>> all() const;
+
+ private:
+  struct Slot {
+    std::shared_ptr<OpenFile> file;
+    std::uint64_t handles = 0;
+  };
+  static constexpr std::size_t kCloseCounters = 256;
+
+  mutable SharedMutex mutex_;
+  std::unordered_map<InodeId, Slot> slots_ GUARDED_BY(mutex_);
+  /// How often a changed file was closed, by inode modulo their number.
+  std::array<std::uint64_t, kCloseCounters> changed_closes_ GUARDED_BY(mutex_){};
+};
+
+/// What one open(2) got: the file and the rights it was opened with. They were decided then and
+/// stay with the handle.
+struct FileHandle {
+  std::shared_ptr<OpenFile> file;
+  Rights rights;
+};
+
+}  // namespace coffer

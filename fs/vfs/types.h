@@ -1,0 +1,51 @@
+#pragma once
+
+#include <sys/stat.h>
+
+#include <optional>
+#include <string>
+
+#include "fs/identity/identity_resolver.h"
+#include "keystore/base/ids.h"
+
+namespace coffer {
+
+/// The number by which the kernel knows a file, directory or symlink while it holds a reference.
+using InodeId = StrongNumber<struct InodeIdTag, std::uint64_t>;
+inline constexpr InodeId kRootInode{1};
+
+/// The caller of one operation. Its identity is read from /proc when the first decision needs it,
+/// and once. Not thread-safe; lives as long as the operation.
+class Who {
+ public:
+  explicit Who(const Caller& caller) : caller_(caller) {}
+  [[nodiscard]] uid_t uid() const { return caller_.uid; }
+  [[nodiscard]] gid_t gid() const { return caller_.gid; }
+  [[nodiscard]] const Identity& identity() const {
+    if (!identity_.has_value()) identity_ = resolve_identity(caller_);
+    return *identity_;
+  }
+
+ private:
+  Caller caller_;
+  mutable std::optional<Identity> identity_;
+};
+
+/// What a lookup found: the inode, one reference to it taken, and its attributes with plaintext
+/// size.
+struct Entry {
+  InodeId inode;
+  struct stat attributes {};
+};
+
+/// The attributes a setattr changes; times may be UTIME_NOW.
+struct AttributeChange {
+  std::optional<mode_t> mode;
+  std::optional<uid_t> uid;
+  std::optional<gid_t> gid;
+  std::optional<std::uint64_t> size;
+  std::optional<struct timespec> access_time;
+  std::optional<struct timespec> modification_time;
+};
+
+}  // namespace coffer

@@ -1,0 +1,266 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "fs/backing/backing_dir.h"
+#include "fs/content/encrypted_file.h"
+#include "fs/names/stored.h"
+#include "fs/vfs/directory.h"
+#include "fs/vfs/inode_table.h"
+#include "fs/vfs/open_file.h"
+#include "fs/vfs/types.h"
+#include "keystore/broker/key_broker.h"
+#include "keystore/broker/recorder.h"
+
+namespace coffer {
+
+/// Names of the format's own things in a backing root (fs/FORMAT.md, 1).
+inline constexpr const char* kPrivateDir = ".coffer";
+inline constexpr const char* kTemporaryDir = "tmp";
+inline constexpr const char* kJournalDir = "journal";
+
+/// What an open directory reads from. One reader at a time.
+struct DirectoryHandle {
+  InodeId inode;
+  std::shared_ptr<const Directory> directory;
+  std::shared_ptr<const ScopeNames> names;
+  Mutex mutex;
+  std::unique_ptr<BackingDirReader> reader GUARDED_BY(mutex);
+};
+
+/// One entry of a listing.
+struct ListedEntry {
+  std::string_view name;
+  std::uint64_t inode_number = 0;
+  mode_t type = 0;        ///< S_IFMT bits; 0 where the backing does not say
+  std::int64_t next = 0;  ///< position after this entry
+  bool foreign = false;   ///< not the store's: does not authenticate here; `name` is the stored one
+};
+
+/// The filesystem itself, in plaintext terms, without FUSE: inodes in, Results out. Every operation
+/// that opens, lists or changes something decides by the caller's identity first. Thread-safe; the
+/// caller keeps changes of one directory apart, as the kernel does (fs/LOCKING.md).
+class Vfs {
+ public:
+  struct Options {
+    bool read_only = false;
+    /// Directories kept open; each costs a descriptor.
+    std::size_t directory_cache = 1024;
+    std::size_t node_cache_bytes = std::size_t{32} << 20U;
+    Syscalls* calls = nullptr;  ///< null: the real ones
+    /// Hears of failures that no caller waits for.
+    std::function<void(const Error&)> report = [](const Error&) {};
+  };
+
+  /// The filesystem of the backing directory `root`. `engine`, `broker` and `recorder` outlive it;
+  /// `recorder` is null where the keystore can't be written. kNotAStore if `root` has no directory
+  /// record, kUnsupported if journals wait there.
+  static Result<std::unique_ptr<Vfs>> create(const std::string& root, StoreId store,
+                                             const AeadEngine& engine, KeyBroker& broker,
+                                             Recorder* recorder, const Options& options);
+  ~Vfs();
+  Vfs(const Vfs&) = delete;
+  Vfs& operator=(const Vfs&) = delete;
+
+  // Inodes and attributes (lookup.cc, attributes.cc)
+  Result<Entry> lookup(const Who& who, InodeId parent, std::string_view name);
+  /// For what `lookup` finds to be kCorrupt: enough to remove or rename it by. The size is 0 and
+  /// not to be believed.
+  Result<Entry> lookup_damaged(const Who& who, InodeId parent, std::string_view name);
+  void forget(InodeId inode, std::uint64_t references) {
+    if (inodes_.forget(inode, references)) directories_.drop(inode);
+  }
+  Result<struct stat> attributes(const Who& who, InodeId inode);
+  /// `handle` if the change came through one.
+  Result<struct stat> change_attributes(const Who& who, InodeId inode,
+                                        const AttributeChange& change, const FileHandle* handle);
+  Result<struct statvfs> filesystem();
+  [[nodiscard]] std::string path(InodeId inode) const { return inodes_.path(inode); }
+
+  // Files (files.cc)
+  /// `flags` as open(2)'s: access mode, O_TRUNC.
+  Result<std::unique_ptr<FileHandle>> open(const Who& who, InodeId inode, int flags);
+  struct Created {
+    Entry entry;
+    std::unique_ptr<FileHandle> handle;
+  };
+  /// `flags` as open(2)'s, O_EXCL included.
+  Result<Created> create_file(const Who& who, InodeId parent, std::string_view name, mode_t mode,
+                              int flags);
+  /// The file id that a file's header claims, authentic or not: to tell which file a damaged one
+  /// was.
+  Result<FileId> claimed_file(const Who& who, InodeId inode);
+  Result<std::size_t> read(FileHandle& handle, std::uint64_t offset, MutableBytes out);
+  /// May be short after an error (see EncryptedFile::write).
+  Result<std::size_t> write(FileHandle& handle, std::uint64_t offset, Bytes data);
+  /// What close(2) waits for: everything written can be read by the next who opens.
+  Result<void> flush(FileHandle& handle);
+  Result<void> sync(FileHandle& handle, bool data_only);
+  void release(std::unique_ptr<FileHandle> handle);
+
+  // Names (namespace.cc, rename.cc, symlinks.cc)
+  Result<Entry> make_directory(const Who& who, InodeId parent, std::string_view name, mode_t mode);
+  /// Fifos, sockets, devices and empty files.
+  Result<Entry> make_node(const Who& who, InodeId parent, std::string_view name, mode_t mode,
+                          dev_t device);
+  Result<Entry> make_symlink(const Who& who, InodeId parent, std::string_view name,
+                             std::string_view target);
+  Result<std::string> read_symlink(const Who& who, InodeId inode);
+  Result<Entry> link(const Who& who, InodeId inode, InodeId new_parent, std::string_view new_name);
+  Result<void> unlink(const Who& who, InodeId parent, std::string_view name);
+  Result<void> remove_directory(const Who& who, InodeId parent, std::string_view name);
+  /// `flags` as renameat2's: RENAME_NOREPLACE or RENAME_EXCHANGE.
+  Result<void> rename(const Who& who, InodeId parent, std::string_view name, InodeId new_parent,
+                      std::string_view new_name, unsigned flags);
+  /// Makes `name` the root directory of a scope: `names` are the scope's, `dir` the directory id
+  /// that the keystore has for it.
+  Result<Entry> make_scope_root(const Who& who, InodeId parent, std::string_view name,
+                                const ScopeNames& names, DirId dir, mode_t mode);
+
+  // Listings (listing.cc)
+  Result<std::unique_ptr<DirectoryHandle>> open_directory(const Who& who, InodeId inode);
+  /// Calls `take` for entries from `position` on, until it returns false or there are no more.
+  /// Entries that are not the store's are left out unless asked for.
+  Result<void> list(DirectoryHandle& handle, std::int64_t position,
+                    const std::function<bool(const ListedEntry&)>& take, bool foreign_too = false);
+  /// The lookup of a listed entry, without another decision.
+  Result<Entry> lookup_listed(DirectoryHandle& handle, std::string_view name);
+  Result<void> sync_directory(DirectoryHandle& handle);
+
+  /// Commits every open file and waits until all of it is on record: before the program ends.
+  Result<void> finish();
+
+  struct Counts {
+    std::size_t inodes = 0;
+    std::size_t open_files = 0;
+  };
+  [[nodiscard]] Counts counts() const { return {inodes_.size(), files_.size()}; }
+  [[nodiscard]] bool read_only() const { return options_.read_only; }
+
+ private:
+  /// A directory entry on the way to be used: its directory, the scope's names, the entry's stored
+  /// name.
+  struct Spot {
+    std::shared_ptr<const Directory> directory;
+    std::shared_ptr<const ScopeNames> names;
+    InodeId parent;
+    std::string name;
+    StoredText stored;
+    std::string path;  ///< of the entry, in plaintext
+    [[nodiscard]] Place place() const { return {parent, name, stored.text}; }
+    [[nodiscard]] const BackingDir& backing() const { return *directory->backing; }
+  };
+
+  /// An object whose bindings follow it from place to place (rename.cc).
+  class Movable;
+
+  Vfs(std::shared_ptr<const BackingDir> root, StoreId store, const AeadEngine& engine,
+      KeyBroker& broker, Recorder* recorder, const Options& options, bool encrypted_names,
+      BackingId root_id);
+
+  // resolve.cc: from inodes to backing directories and names.
+  Result<std::shared_ptr<const Directory>> directory(const Who& who, InodeId inode);
+  Result<std::shared_ptr<const Directory>> open_directory_of(const Who& who, InodeId inode);
+  Result<std::shared_ptr<const Directory>> authenticate(const Who& who, const std::string& path,
+                                                        std::shared_ptr<const BackingDir> backing,
+                                                        const Directory* parent,
+                                                        std::string_view name);
+  Result<void> check_scope_claim(const DirectoryRecord& record, const Directory* parent);
+  /// A scope's names as held, or released to the caller.
+  Result<std::shared_ptr<const ScopeNames>> names_for(const Who& who, ScopeId scope,
+                                                      const std::string& path);
+  /// Decides `right` in the parent's scope and encodes the name.
+  Result<Spot> spot(const Who& who, InodeId parent, std::string_view name, Right right);
+  /// The spot of a known inode, without a decision.
+  Result<Spot> spot_of(const Who& who, const Place& place);
+  /// Runs `use` on the inode's spot; again if the inode was moved meanwhile. ESTALE if it has none.
+  Result<void> at_place(const Who& who, InodeId inode,
+                        const std::function<Result<void>(const Spot&)>& use);
+  [[nodiscard]] Result<unsigned> chunk_log2(ScopeId scope) const;
+  [[nodiscard]] Result<void> require_writable() const;
+
+  // attributes.cc
+  /// The backing's attributes in plaintext terms.
+  Result<struct stat> plain_status(const Directory& directory, const std::string& stored,
+                                   struct stat status);
+  Result<Entry> entry_at(const Spot& spot, const struct stat& status);
+  Result<void> change_size(const Who& who, InodeId inode, std::uint64_t size,
+                           const FileHandle* handle);
+  Result<void> change_stored_attributes(const Who& who, InodeId inode,
+                                        const AttributeChange& change);
+  /// Gives a new object to the caller, as a kernel's filesystem would (setgid directories
+  /// included).
+  Result<void> give_to(const Who& who, const BackingDir& in, const std::string& stored, mode_t mode,
+                       const struct stat& parent) const;
+
+  // files.cc
+  struct OpenRequest {
+    Rights rights;
+    bool writable = false;
+  };
+  /// The file of an inode with one more handle counted. Each time decided and audited.
+  Result<std::shared_ptr<OpenFile>> acquire(const Who& who, InodeId inode,
+                                            const OpenRequest& request);
+  Result<std::shared_ptr<OpenFile>> open_at(const Who& who, InodeId inode, const Spot& spot,
+                                            const OpenRequest& request);
+  Result<void> join(const Who& who, const OpenFile& file, const OpenRequest& request);
+  /// Commits, counts one handle less, and sees to the record if it was the last.
+  void let_go(const std::shared_ptr<OpenFile>& file);
+  void note_state(OpenFile& file, KeyState state);
+  static Result<void> cut_to_nothing(const OpenFile& file);
+  Result<std::shared_ptr<OpenFile>> create_at(const Who& who, const Spot& spot, mode_t mode,
+                                              Rights rights, Entry& entry);
+  Result<std::unique_ptr<EncryptedFile>> make_content(const Spot& spot, BackingFile backing,
+                                                      const Dek& dek);
+
+  // namespace.cc
+  /// The file behind an entry that is about to lose a link, with a handle counted. Null if its key
+  /// can't be had: a damaged file can still be removed.
+  std::shared_ptr<OpenFile> hold_for_unlink(const Who& who, const Spot& spot,
+                                            const struct stat& status);
+  void finish_unlink(const std::shared_ptr<OpenFile>& file, const Spot& spot,
+                     const struct stat& status);
+  /// After the entry at `spot` is gone: the file was deleted with it, or is no longer to be found
+  /// there.
+  void drop_link(OpenFile& file, const Spot& spot);
+  /// After an entry could not be made: the sidecar goes, unless it is that of an entry that was
+  /// there before.
+  static void drop_unused_sidecar(const Spot& spot);
+  [[nodiscard]] Result<void> refuse_scope_roots(const Spot& spot) const;
+  Result<void> check_empty(const Spot& spot, const struct stat& status) const;
+  /// Takes an empty directory out of the tree and removes it.
+  Result<void> discard_directory(const Spot& spot, const struct stat& status);
+  Result<Entry> place_directory(const Who& who, const Spot& spot, const DirectoryBlock& record,
+                                mode_t mode);
+  Result<void> empty_temporary() const;
+
+  // rename.cc
+  Result<void> move(const Who& who, const Spot& from, const Spot& to, const struct stat& status,
+                    const std::optional<struct stat>& victim, unsigned flags);
+  Result<void> carry(Movable& object, const Spot& from, const Spot& to,
+                     const std::optional<struct stat>& victim, unsigned flags);
+  Result<void> exchange(const Who& who, const Spot& from, const Spot& to,
+                        const struct stat& from_status, const struct stat& to_status);
+
+  const Options options_;
+  const StoreId store_;
+  KeyBroker& broker_;
+  Recorder* const recorder_;
+  const std::shared_ptr<const BackingDir> root_;
+  std::shared_ptr<const BackingDir> temporary_;  // .coffer/tmp; null if read-only
+
+  const bool encrypted_names_;
+  NodeCache nodes_;
+  ScratchPool scratch_;
+  const ContentContext content_;
+  NamesCache names_;
+  InodeTable inodes_;
+  DirectoryCache directories_;
+  OpenFileTable files_;
+  SharedMutex moving_;  // exclusive while a rename changes backing and table; see fs/LOCKING.md
+};
+
+}  // namespace coffer
