@@ -1,0 +1,36 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "keystore/base/result.h"
+#include "keystore/cli/passphrase.h"
+#include "keystore/keyring/rows.h"
+
+namespace CLI {
+class App;
+}
+
+namespace coffer {
+
+/// The verb that the command line names, set by its parser: gives the exit code of a run that is no
+/// failure.
+struct ChosenCommand {
+  std::function<Result<int>()> run;
+};
+
+/// `--passphrase-file`, `--passphrase-fd`, for every verb that opens a keystore.
+void add_passphrase_options(CLI::App& verb, PassphraseOptions& options);
+
+/// The verbs that need the keystore alone. `scope` takes more from mount-tools.
+void add_scope_commands(CLI::App& scope, ChosenCommand& chosen);
+void add_grant_commands(CLI::App& app, ChosenCommand& chosen);
+void add_key_commands(CLI::App& key, ChosenCommand& chosen);
+
+/// The path of the scope that has its root at `given`; kNotFound if there is none.
+Result<std::string> scope_root(const PolicySnapshot& snapshot, const std::string& given);
+
+/// What `coffer key show` prints of one key.
+void print_key(const KeyRow& key, const PolicySnapshot& policy, bool json);
+
+}  // namespace coffer

@@ -1,0 +1,53 @@
+#include "keystore/cli/keystore_session.h"
+
+#include <unistd.h>
+
+namespace coffer {
+namespace {
+
+/// The database's messages say "keystore …" and can't know which it is.
+Error with_path(Error error, const std::string& path) {
+  constexpr std::string_view kWord = "keystore";
+  if (error.context.starts_with(kWord) && error.context.find(path) == std::string::npos) {
+    error.context.insert(kWord.size(), " " + path);
+  }
+  return error;
+}
+
+}  // namespace
+
+Result<KeystoreSession> KeystoreSession::open(const std::string& root, Keyring::Access access,
+                                              const PassphraseOptions& passphrase) {
+  KeystoreSession session;
+  session.config = TRY(read_store_config(root));
+  session.clock = std::make_unique<Clock>();
+  const std::string& path = session.config.keystore;
+  auto peeked = Keyring::peek(path);
+  if (!peeked) return with_path(std::move(peeked).error(), path);
+  const KeystorePeek peek = std::move(*peeked);
+  if (peek.store != session.config.store) {
+    return Error{Code::kForeignKeystore, 0,
+                 "keystore " + path + " belongs to store " + peek.store.hex() + ", not to " +
+                     session.config.store.hex()};
+  }
+  session.master = TRY(open_master(peek.master, passphrase_source(passphrase)));
+  auto keyring = Keyring::open(path, access, session.config.store, *session.master, *session.clock);
+  if (!keyring) return with_path(std::move(keyring).error(), path);
+  session.keyring = std::move(*keyring);
+  session.audit = TRY(
+      AuditLog::open(audit_log_path(session.config.store), session.config.store, *session.clock));
+  return session;
+}
+
+Result<void> KeystoreSession::note(std::string_view scope, std::string_view detail) const {
+  AuditEvent event;
+  event.event = "admin";
+  event.scope = scope;
+  event.uid = ::geteuid();
+  event.gid = ::getegid();
+  event.pid = ::getpid();
+  event.detail = detail;
+  return audit->append(event);
+}
+
+}  // namespace coffer

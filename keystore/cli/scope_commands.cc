@@ -1,0 +1,118 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "keystore/base/clock.h"
+#include "keystore/broker/policy.h"
+#include "keystore/cli/commands.h"
+#include "keystore/cli/keystore_session.h"
+#include "keystore/cli/values.h"
+
+namespace coffer {
+namespace {
+
+struct ScopeOptions {
+  std::string store;
+  std::string path;
+  bool json = false;
+  PassphraseOptions passphrase;
+};
+
+nlohmann::ordered_json scope_json(const ScopeRow& scope) {
+  return {{"path", scope.path},
+          {"id", scope.id.value},
+          {"sensitivity", to_string(scope.settings.sensitivity)},
+          {"suite", to_string(scope.settings.suite)},
+          {"chunk_size", std::uint64_t{1} << scope.settings.chunk_log2},
+          {"wrap", to_string(scope.settings.wrap)},
+          {"retention_s", scope.settings.retention_s},
+          {"state", to_string(scope.state)},
+          {"kek_version", scope.kek_version.value},
+          {"created", format_time(scope.created_at)}};
+}
+
+Result<int> list_scopes(const ScopeOptions& options) {
+  const auto session =
+      TRY(KeystoreSession::open(options.store, Keyring::Access::kReadOnly, options.passphrase));
+  const PolicySnapshot policy = TRY(session.keyring->policy());
+  if (options.json) {
+    auto list = nlohmann::ordered_json::array();
+    for (const ScopeRow& scope : policy.scopes) list.push_back(scope_json(scope));
+    std::puts(list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    return 0;
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"SCOPE", "SENSITIVITY", "SUITE", "WRAP", "KEK", "GRANTS", "CREATED"}};
+  for (const ScopeRow& scope : policy.scopes) {
+    std::size_t grants = 0;
+    for (const GrantRow& grant : policy.grants)
+      grants += grant.scope == scope.id && !grant.revoked_at ? 1 : 0;
+    rows.push_back({scope.path, std::string(to_string(scope.settings.sensitivity)),
+                    std::string(to_string(scope.settings.suite)),
+                    std::string(to_string(scope.settings.wrap)),
+                    "v" + std::to_string(scope.kek_version.value), std::to_string(grants),
+                    format_time(scope.created_at)});
+  }
+  print_table(rows);
+  return 0;
+}
+
+Result<int> show_scope(const ScopeOptions& options) {
+  const auto session =
+      TRY(KeystoreSession::open(options.store, Keyring::Access::kReadOnly, options.passphrase));
+  const PolicySnapshot snapshot = TRY(session.keyring->policy());
+  const std::string path = TRY(scope_root(snapshot, options.path));
+  const auto scope = std::find_if(snapshot.scopes.begin(), snapshot.scopes.end(),
+                                  [&](const ScopeRow& row) { return row.path == path; });
+  if (options.json) {
+    std::puts(
+        scope_json(*scope).dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    return 0;
+  }
+  print_table({{"scope", scope->path},
+               {"sensitivity", std::string(to_string(scope->settings.sensitivity))},
+               {"suite", std::string(to_string(scope->settings.suite))},
+               {"chunk size", format_bytes(std::uint64_t{1} << scope->settings.chunk_log2)},
+               {"wrap", std::string(to_string(scope->settings.wrap))},
+               {"retention", format_duration(scope->settings.retention_s)},
+               {"state", std::string(to_string(scope->state))},
+               {"KEK", "v" + std::to_string(scope->kek_version.value)},
+               {"created", format_time(scope->created_at)}});
+  return 0;
+}
+
+}  // namespace
+
+Result<std::string> scope_root(const PolicySnapshot& snapshot, const std::string& given) {
+  const Policy policy = TRY(Policy::from(snapshot));
+  const std::string path = TRY(normalise_path(given));
+  if (policy.scope_at(path) != nullptr) return path;
+  return Error{Code::kNotFound, 0,
+               "no scope has its root at " + path + "; it lies in scope " +
+                   policy.scope_containing(path).path};
+}
+
+void add_passphrase_options(CLI::App& verb, PassphraseOptions& options) {
+  verb.add_option("--passphrase-file", options.file,
+                  "Read the passphrase from the first line of FILE");
+  verb.add_option("--passphrase-fd", options.fd, "Read the passphrase from descriptor N");
+}
+
+void add_scope_commands(CLI::App& scope, ChosenCommand& chosen) {
+  const auto options = std::make_shared<ScopeOptions>();
+  CLI::App& list = *scope.add_subcommand("list", "List the scopes of a store");
+  list.add_option("STORE", options->store, "The store's directory")->required();
+  list.add_flag("--json", options->json, "As JSON");
+  add_passphrase_options(list, options->passphrase);
+  list.callback([options, &chosen] { chosen.run = [options] { return list_scopes(*options); }; });
+
+  CLI::App& show = *scope.add_subcommand("show", "Show one scope");
+  show.add_option("STORE", options->store, "The store's directory")->required();
+  show.add_option("PATH", options->path, "The scope's path in the store")->required();
+  show.add_flag("--json", options->json, "As JSON");
+  add_passphrase_options(show, options->passphrase);
+  show.callback([options, &chosen] { chosen.run = [options] { return show_scope(*options); }; });
+}
+
+}  // namespace coffer
