@@ -1,0 +1,19 @@
+#pragma once
+
+#include "keystore/cli/commands.h"
+
+namespace coffer {
+
+// The verbs that need more than the keystore. Each adds itself to the program's, and sets `chosen`
+// when the command line names it.
+void add_init_command(CLI::App& app, ChosenCommand& chosen);
+void add_mount_command(CLI::App& app, ChosenCommand& chosen);
+void add_umount_command(CLI::App& app, ChosenCommand& chosen);
+void add_status_command(CLI::App& app, ChosenCommand& chosen);
+void add_import_command(CLI::App& app, ChosenCommand& chosen);
+void add_export_command(CLI::App& app, ChosenCommand& chosen);
+void add_verify_command(CLI::App& app, ChosenCommand& chosen);
+void add_scope_create_command(CLI::App& scope, ChosenCommand& chosen);
+void add_key_show_command(CLI::App& key, ChosenCommand& chosen);
+
+}  // namespace coffer

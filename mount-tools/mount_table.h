@@ -1,0 +1,20 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace coffer {
+
+/// What the kernel has mounted at an absolute path, by its own table: asking the path itself could
+/// wait for a dead mount for ever.
+struct MountedFilesystem {
+  std::string type;  ///< "fuse.coffer"
+  std::string source;
+};
+
+/// The topmost mount at `mountpoint`; nothing if there is none.
+std::optional<MountedFilesystem> find_mount(const std::string& mountpoint);
+
+inline bool is_mounted(const std::string& mountpoint) { return find_mount(mountpoint).has_value(); }
+
+}  // namespace coffer

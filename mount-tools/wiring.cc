@@ -1,0 +1,78 @@
+#include "mount-tools/wiring.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "fs/names/stored.h"
+
+namespace coffer {
+namespace {
+
+/// As many descriptors as the process may have; a share of them for directories held open.
+std::size_t directory_budget() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 256;
+  if (limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  return std::clamp<std::size_t>(limit.rlim_cur / 4, 64, 4096);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<OpenStore>> OpenStore::open(const Options& options) {
+  TRY(prepare_locked_memory());
+  std::unique_ptr<OpenStore> store(new OpenStore());
+  const StoreConfig config = TRY(read_store_config(options.root));
+  // Before the passphrase is asked for: no use in typing it if the store is in use.
+  if (!options.read_only) {
+    store->lock_.emplace(TRY(StoreLock::take(config.private_dir(), options.purpose, "")));
+  }
+  const auto access = options.read_only ? Keyring::Access::kReadOnly : Keyring::Access::kReadWrite;
+  store->session_ = TRY(KeystoreSession::open(options.root, access, options.passphrase));
+  store->engine_.emplace(TRY(AeadEngine::create()));
+  store->broker_ = TRY(
+      KeyBroker::create(*store->session_.keyring, *store->session_.audit, *store->session_.clock));
+  store->backing_ = TRY(BackingDir::open_root(real_syscalls(), config.root));
+  if (!options.read_only) {
+    store->recorder_ = std::make_unique<Recorder>(
+        *store->session_.keyring,
+        [backing = store->backing_] { return backing->sync_filesystem(); }, options.report);
+  }
+  Vfs::Options vfs_options;
+  vfs_options.read_only = options.read_only;
+  vfs_options.directory_cache = directory_budget();
+  vfs_options.report = options.report;
+  store->vfs_ = TRY(Vfs::create(config.root, config.store, *store->engine_, *store->broker_,
+                                store->recorder_.get(), vfs_options));
+  return store;
+}
+
+Result<void> OpenStore::check_root() {
+  const auto check = [this]() -> Result<void> {
+    const ByteVector block = TRY(read_directory_block(*backing_));
+    if (TRY(decode_directory(block)).store != config().store) {
+      return Error{Code::kMoved, 0, "the directory belongs to another store"};
+    }
+    const bool encrypted = TRY(broker_->policy())->names() == NamesMode::kEncrypted;
+    const ScopeNames names(TRY(session_.keyring->scope_secret(kRootScope)), config().store,
+                           kRootScope, encrypted);
+    TRY(names.open_directory(block));
+    return {};
+  };
+  auto checked = check();
+  if (checked) return {};
+  Error error = std::move(checked).error();
+  error.context = config().root + ": " + error.context;
+  return error;
+}
+
+OpenStore::~OpenStore() {
+  // Failures were reported as they came.
+  if (vfs_ != nullptr) (void)vfs_->finish();
+}
+
+}  // namespace coffer

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "fs/vfs/vfs.h"
+#include "keystore/broker/key_broker.h"
+#include "keystore/broker/recorder.h"
+#include "keystore/cli/keystore_session.h"
+#include "keystore/crypto/aead.h"
+#include "mount-tools/store_lock.h"
+
+namespace coffer {
+
+/// A store with everything that works on it, built in one place and passed down from here.
+class OpenStore {
+ public:
+  struct Options {
+    std::string root;
+    bool read_only = false;
+    std::string purpose;  ///< what others are told while the store is held for writing
+    PassphraseOptions passphrase;
+    std::function<void(const Error&)> report = [](const Error&) {};
+  };
+
+  /// Opens keystore and backing; takes the store's lock unless read-only.
+  static Result<std::unique_ptr<OpenStore>> open(const Options& options);
+  /// Commits and records what is left.
+  ~OpenStore();
+  OpenStore(const OpenStore&) = delete;
+  OpenStore& operator=(const OpenStore&) = delete;
+
+  /// Whether the root directory's record is whole and this store's; without it nothing in the store
+  /// can be reached.
+  Result<void> check_root();
+
+  [[nodiscard]] const StoreConfig& config() const { return session_.config; }
+  [[nodiscard]] KeystoreSession& session() { return session_; }
+  [[nodiscard]] const AeadEngine& engine() const { return *engine_; }
+  [[nodiscard]] KeyBroker& broker() { return *broker_; }
+  [[nodiscard]] Vfs& vfs() { return *vfs_; }
+  [[nodiscard]] const StoreLock* lock() const { return lock_.has_value() ? &*lock_ : nullptr; }
+
+ private:
+  OpenStore() = default;
+
+  // In the order they are built; they go in the other.
+  std::optional<StoreLock> lock_;
+  KeystoreSession session_;
+  std::optional<AeadEngine> engine_;
+  std::unique_ptr<KeyBroker> broker_;
+  std::shared_ptr<const BackingDir> backing_;
+  std::unique_ptr<Recorder> recorder_;
+  std::unique_ptr<Vfs> vfs_;
+};
+
+}  // namespace coffer
