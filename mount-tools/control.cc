@@ -95,7 +95,7 @@ std::optional<Caller> peer_of(int fd) {
 }  // namespace
 
 std::string runtime_directory() {
-  if (const std::string given = environment("COFFER_RUNTIME_DIR"); !given.empty()) return given;
+  if (std::string given = environment("COFFER_RUNTIME_DIR"); !given.empty()) return given;
   if (::geteuid() == 0) return "/run/coffer";
   if (const std::string session = environment("XDG_RUNTIME_DIR"); !session.empty())
     return session + "/coffer";

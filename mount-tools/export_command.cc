@@ -71,9 +71,10 @@ class Exporter {
     for (const Item& item : others_) {
       if (auto made = export_other(item); !made) fail(item.path, made.error());
     }
-    for (auto item = directories_.rbegin(); item != directories_.rend(); ++item) {
-      if (auto set = set_attributes(AT_FDCWD, item->target, item->status); !set)
-        fail(item->path, set.error());
+    std::reverse(directories_.begin(), directories_.end());  // the deepest first
+    for (const Item& item : directories_) {
+      if (auto set = set_attributes(AT_FDCWD, item.target, item.status); !set)
+        fail(item.path, set.error());
     }
     return counts_;
   }

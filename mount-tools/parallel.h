@@ -20,7 +20,7 @@ inline void for_each_in_parallel(std::size_t count, const std::function<bool(std
       if (!work(index)) going.store(false, std::memory_order_relaxed);
     }
   };
-  const std::size_t threads =
+  const auto threads =
       std::min<std::size_t>({count, 16, std::max(1U, std::thread::hardware_concurrency())});
   std::vector<std::thread> pool;
   for (std::size_t i = 1; i < threads; ++i) pool.emplace_back(worker);

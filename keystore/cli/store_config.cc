@@ -121,7 +121,7 @@ Result<StorePath> parse_store_path(const std::string& text) {
 }
 
 std::string state_directory() {
-  if (const std::string given = environment("COFFER_STATE_DIR"); !given.empty()) return given;
+  if (std::string given = environment("COFFER_STATE_DIR"); !given.empty()) return given;
   if (::geteuid() == 0) return "/var/lib/coffer";
   return home_relative("XDG_STATE_HOME", "/.local/state/coffer");
 }

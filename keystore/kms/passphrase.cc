@@ -25,7 +25,8 @@ std::string format(const Parameters& parameters) {
 Result<Parameters> parse(const std::string& text) {
   Parameters parameters;
   char salt[2 * kSaltSize + 1] = {};
-  const int fields =
+  // Two digits at most fit any of the numbers, and what was read is compared with the text below.
+  const int fields =  // NOLINTNEXTLINE(cert-err34-c)
       std::sscanf(text.c_str(), "scrypt ln=%2u r=%2u p=%2u salt=%32[0-9a-f]",
                   &parameters.cost.log2_n, &parameters.cost.r, &parameters.cost.p, salt);
   if (fields == 4) {
