@@ -77,6 +77,25 @@ Result<std::size_t> EncryptedFile::read(std::uint64_t offset, MutableBytes out) 
   return wanted.size();
 }
 
+Result<std::uint64_t> EncryptedFile::seek_data(std::uint64_t offset) {
+  return seek(offset, HashTree::Kind::kData);
+}
+
+Result<std::uint64_t> EncryptedFile::seek_hole(std::uint64_t offset) {
+  return seek(offset, HashTree::Kind::kHole);
+}
+
+Result<std::uint64_t> EncryptedFile::seek(std::uint64_t offset, HashTree::Kind kind) {
+  ReadLock lock(mutex_);
+  const std::uint64_t size = size_.load(std::memory_order_relaxed);
+  const Error nothing{Code::kInvalid, ENXIO, "nothing behind this offset"};
+  if (offset >= size) return nothing;
+  const std::uint64_t chunk = TRY(tree_.find(geometry_.chunk_of(offset), kind));
+  const bool none = chunk == geometry_.chunk_count(size);
+  if (none && kind == HashTree::Kind::kData) return nothing;
+  return none ? size : std::max(offset, geometry_.chunk_start(chunk));
+}
+
 Result<std::size_t> EncryptedFile::write(std::uint64_t offset, Bytes data) {
   WriteLock lock(mutex_);
   return write_locked(offset, data);

@@ -57,6 +57,10 @@ class EncryptedFile {
 
   /// Fills `out` from `offset` on; less only at the end of the file.
   Result<std::size_t> read(std::uint64_t offset, MutableBytes out);
+  /// Where data, or a hole, begins at or after `offset`: lseek(2)'s SEEK_DATA and SEEK_HOLE, by
+  /// whole chunks. The end counts as a hole. ENXIO at or past it, or if no data follows.
+  Result<std::uint64_t> seek_data(std::uint64_t offset);
+  Result<std::uint64_t> seek_hole(std::uint64_t offset);
   /// Writes `data`, growing the file as needed; a gap reads as zeros. The count is short if an
   /// error came after some was written (a full disk), and the file then ends with what was.
   /// kExhausted (EFBIG) past kMaxPlainSize.
@@ -85,6 +89,7 @@ class EncryptedFile {
   EncryptedFile(const ContentContext& context, BackingFile backing,
                 std::shared_ptr<const FileKeys> keys, HeaderSlots slots, bool has_tail);
 
+  Result<std::uint64_t> seek(std::uint64_t offset, HashTree::Kind kind);
   // chunks.cc: between chunks and bytes.
   Result<void> read_range(std::uint64_t offset, MutableBytes out) REQUIRES_SHARED(mutex_);
   Result<void> read_in_leaf(std::uint64_t offset, MutableBytes out, Bytes entries)

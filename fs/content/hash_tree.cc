@@ -61,6 +61,43 @@ Result<void> HashTree::load(NodeId node, Block& out) const {
   return {};
 }
 
+Result<std::uint64_t> HashTree::find(std::uint64_t chunk, Kind kind) const {
+  const std::uint64_t count = geometry_.chunk_count(plain_size_);
+  while (chunk < count) {
+    if (kind == Kind::kData) {
+      if (const std::uint64_t hole = TRY(hole_at(chunk)); hole > 0) {
+        chunk += hole;
+        continue;
+      }
+    }
+    Block entries;
+    const std::uint64_t in_leaf = std::min(kFanOut - chunk % kFanOut, count - chunk);
+    TRY(read_entries(chunk, MutableBytes(entries).first(in_leaf * kEntrySize)));
+    for (std::uint64_t i = 0; i < in_leaf; ++i, ++chunk) {
+      const bool is_hole = all_zero(node_entry(entries, static_cast<unsigned>(i)));
+      if (is_hole == (kind == Kind::kHole)) return chunk;
+    }
+  }
+  return count;
+}
+
+Result<std::uint64_t> HashTree::hole_at(std::uint64_t chunk) const {
+  std::uint64_t hole = 0;
+  NodeId node = Geometry::leaf_of(chunk);
+  for (std::uint64_t span = kFanOut; node.level <= depth_ && chunk % span == 0; span *= kFanOut) {
+    // Nodes above a changed leaf hear of it at the next flush.
+    const auto changed = changed_.lower_bound({0, chunk / kFanOut});
+    if (changed != changed_.end() && changed->first.level == 0 &&
+        changed->first.index < (chunk + span) / kFanOut) {
+      break;
+    }
+    if (!all_zero(TRY(expected_hash(node)))) break;
+    hole = span;
+    node = node.parent();
+  }
+  return hole;
+}
+
 Result<Block*> HashTree::edit(NodeId node) {
   if (const auto found = changed_.find(node); found != changed_.end()) return found->second.get();
   auto block = std::make_unique_for_overwrite<Block>();

@@ -28,6 +28,11 @@ class HashTree {
   /// even if the tree is made larger before. For what must not be begun unless it can be ended.
   Result<void> hold(std::uint64_t chunk);
 
+  enum class Kind { kData, kHole };
+  /// The first chunk from `chunk` on that is of this kind; the number of chunks if there is none.
+  /// Holes are passed by whole subtrees. Like `read_entries` in all else.
+  Result<std::uint64_t> find(std::uint64_t chunk, Kind kind) const;
+
   /// Adapts to a new size: entries past it become holes. Growing can't fail; a failure to shrink
   /// leaves everything as it was.
   Result<void> resize(std::uint64_t plain_size);
@@ -54,6 +59,8 @@ class HashTree {
   Result<void> entries_of(NodeId node, unsigned first, MutableBytes out) const;
   /// The verified node from the backing, zeros if it is a hole.
   Result<void> load(NodeId node, Block& out) const;
+  /// How many chunks the largest hole has that begins with this chunk and is a whole subtree.
+  Result<std::uint64_t> hole_at(std::uint64_t chunk) const;
   /// The hash that stands for the node: its parent's entry, or the root.
   Result<Hash> expected_hash(NodeId node) const;
   /// The node, held as changed.

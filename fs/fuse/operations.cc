@@ -281,6 +281,16 @@ void do_fsync(fuse_req_t request, fuse_ino_t inode, int data_only, fuse_file_inf
                [&](Vfs& vfs) { return vfs.sync(handle_of<FileHandle>(info), data_only != 0); });
 }
 
+void do_lseek(fuse_req_t request, fuse_ino_t inode, off_t offset, int whence,
+              fuse_file_info* info) noexcept {
+  serve(
+      request, "lseek", inode,
+      [&](Vfs& vfs) {
+        return vfs.seek(handle_of<FileHandle>(info), static_cast<std::uint64_t>(offset), whence);
+      },
+      [&](std::uint64_t found) { return fuse_reply_lseek(request, static_cast<off_t>(found)); });
+}
+
 void do_release(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
   serve_status(request, "release", inode, [&](Vfs& vfs) -> Result<void> {
     vfs.release(take_handle<FileHandle>(info));
@@ -401,6 +411,7 @@ const fuse_lowlevel_ops& fuse_operations() {
     ops.write = do_write;
     ops.flush = do_flush;
     ops.fsync = do_fsync;
+    ops.lseek = do_lseek;
     ops.release = do_release;
     ops.opendir = do_opendir;
     ops.readdir = do_readdir;

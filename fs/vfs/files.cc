@@ -250,6 +250,13 @@ Result<std::size_t> Vfs::write(FileHandle& handle, std::uint64_t offset, Bytes d
   return handle.file->content().write(offset, data);
 }
 
+Result<std::uint64_t> Vfs::seek(FileHandle& handle, std::uint64_t offset, int whence) {
+  EncryptedFile& content = handle.file->content();
+  if (whence == SEEK_DATA) return content.seek_data(offset);
+  if (whence == SEEK_HOLE) return content.seek_hole(offset);
+  return errno_error(EINVAL);
+}
+
 Result<void> Vfs::flush(FileHandle& handle) { return handle.file->content().commit(); }
 
 Result<void> Vfs::sync(FileHandle& handle, bool data_only) {

@@ -96,6 +96,8 @@ class Vfs {
   Result<std::size_t> read(FileHandle& handle, std::uint64_t offset, MutableBytes out);
   /// May be short after an error (see EncryptedFile::write).
   Result<std::size_t> write(FileHandle& handle, std::uint64_t offset, Bytes data);
+  /// `whence` is SEEK_DATA or SEEK_HOLE; all else is the kernel's.
+  Result<std::uint64_t> seek(FileHandle& handle, std::uint64_t offset, int whence);
   /// What close(2) waits for: everything written can be read by the next who opens.
   Result<void> flush(FileHandle& handle);
   Result<void> sync(FileHandle& handle, bool data_only);

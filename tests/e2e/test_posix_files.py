@@ -112,6 +112,28 @@ class Content(MountedTest):
         self.assertGreater(stored, 0)
         self.assertLess(stored, 4 * MIB)
 
+    def test_seek_finds_data_and_holes(self) -> None:
+        path, copy = self.dir / "sparse", self.dir / "copy"
+        with open(path, "wb") as stream:
+            os.pwrite(stream.fileno(), random_bytes(5000, 1), MIB)
+        os.truncate(path, 64 * MIB)
+        for again in range(2):
+            with open(path, "rb") as stream:
+                fd = stream.fileno()
+                self.assertEqual(os.lseek(fd, 0, os.SEEK_HOLE), 0)
+                self.assertEqual(os.lseek(fd, 0, os.SEEK_DATA), MIB)
+                self.assertEqual(os.lseek(fd, MIB + 9, os.SEEK_DATA), MIB + 9)
+                self.assertEqual(os.lseek(fd, MIB, os.SEEK_HOLE), MIB + 2 * CHUNK)
+                self.assert_errno(errno.ENXIO, os.lseek, fd, MIB + 2 * CHUNK, os.SEEK_DATA)
+                self.assert_errno(errno.ENXIO, os.lseek, fd, 64 * MIB, os.SEEK_HOLE)
+                self.assertEqual(os.lseek(fd, 0, os.SEEK_END), 64 * MIB)
+            if again == 0:
+                self.remount()
+        run("cp", "--sparse=auto", path, copy)
+        self.assert_content(copy, path.read_bytes())
+        with open(copy, "rb") as stream:
+            self.assertEqual(os.lseek(stream.fileno(), 0, os.SEEK_DATA), MIB, "cp kept the hole")
+
     def test_offsets_beyond_4_gib(self) -> None:
         path = self.dir / "file"
         offsets = [0, 4 * GIB - 7, 4 * GIB + 10_001, 5 * GIB + 4095, 128 * GROUP * 128 - 3, 1 << 40]
