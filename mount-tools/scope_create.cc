@@ -108,8 +108,9 @@ Result<ScopeId> create_scope(OpenStore& store, const std::string& path,
     return Error{Code::kExists, 0,
                  "the root scope is there already; see: coffer scope show STORE /"};
   const Who who(caller);
-  const auto [parent_path, name] = split_path(path);
-  const Found parent = TRY(find_path(store.vfs(), who, parent_path));
+  const auto split = split_path(path);
+  const std::string& name = split.second;
+  const Found parent = TRY(find_path(store.vfs(), who, split.first));
   if (const auto there = store.vfs().lookup(who, parent.inode.get(), name)) {
     store.vfs().forget(there->inode, 1);
     return Error{Code::kExists, 0,
