@@ -39,20 +39,16 @@ inline void log_failure(FuseContext& context, const char* operation, fuse_ino_t 
   }
 }
 
-/// Runs `work` and answers with what it gives through `reply`, or with its error. Never throws,
-/// answers once. `reply` gives the result of the fuse_reply call; a success that could not be
-/// delivered (the caller was interrupted) goes to `undo`.
-template <typename Work, typename Reply, typename Undo>
-void serve(fuse_req_t request, const char* operation, fuse_ino_t inode, Work&& work, Reply&& reply,
-           Undo&& undo) noexcept {
+/// The frame: runs `attempt`, which answers the request itself if all goes well, and answers with
+/// the error if not. Never throws, answers once.
+template <typename Attempt>
+void answer_once(fuse_req_t request, const char* operation, fuse_ino_t inode,
+                 Attempt&& attempt) noexcept {
   FuseContext& context = context_of(request);
   int failure = EIO;
   try {
-    auto outcome = work(context.vfs);
-    if (outcome.ok()) {
-      if (reply(*outcome) != 0) undo(context.vfs, *outcome);
-      return;
-    }
+    const Result<void> outcome = attempt(context.vfs);
+    if (outcome.ok()) return;
     failure = to_errno(outcome.error());
     log_failure(context, operation, inode, outcome.error());
   } catch (const std::bad_alloc&) {
@@ -65,6 +61,20 @@ void serve(fuse_req_t request, const char* operation, fuse_ino_t inode, Work&& w
   fuse_reply_err(request, failure);
 }
 
+/// Runs `work` and answers with what it gives through `reply`, or with its error. `reply` gives the
+/// result of the fuse_reply call; a success that could not be delivered (the caller was
+/// interrupted) goes to `undo`.
+template <typename Work, typename Reply, typename Undo>
+void serve(fuse_req_t request, const char* operation, fuse_ino_t inode, Work&& work, Reply&& reply,
+           Undo&& undo) noexcept {
+  answer_once(request, operation, inode, [&](Vfs& vfs) -> Result<void> {
+    auto outcome = work(vfs);
+    if (!outcome) return std::move(outcome).error();
+    if (reply(*outcome) != 0) undo(vfs, *outcome);
+    return {};
+  });
+}
+
 template <typename Work, typename Reply>
 void serve(fuse_req_t request, const char* operation, fuse_ino_t inode, Work&& work,
            Reply&& reply) noexcept {
@@ -75,18 +85,11 @@ void serve(fuse_req_t request, const char* operation, fuse_ino_t inode, Work&& w
 template <typename Work>
 void serve_status(fuse_req_t request, const char* operation, fuse_ino_t inode,
                   Work&& work) noexcept {
-  FuseContext& context = context_of(request);
-  int failure = EIO;
-  try {
-    const Result<void> outcome = work(context.vfs);
-    failure = outcome.ok() ? 0 : to_errno(outcome.error());
-    if (!outcome.ok()) log_failure(context, operation, inode, outcome.error());
-  } catch (const std::bad_alloc&) {
-    failure = ENOMEM;
-  } catch (const std::exception& bug) {
-    log_failure(context, operation, inode, Error{Code::kIo, 0, bug.what()});
-  }
-  fuse_reply_err(request, failure);
+  answer_once(request, operation, inode, [&](Vfs& vfs) -> Result<void> {
+    TRY(work(vfs));
+    fuse_reply_err(request, 0);
+    return {};
+  });
 }
 
 }  // namespace coffer
