@@ -15,12 +15,12 @@
 #include <nlohmann/json.hpp>
 
 #include "fs/fuse/fuse_session.h"
+#include "fs/fuse/mount_table.h"
 #include "keystore/base/clock.h"
 #include "keystore/cli/exit_code.h"
 #include "mount-tools/commands.h"
 #include "mount-tools/control.h"
 #include "mount-tools/daemon.h"
-#include "mount-tools/mount_table.h"
 #include "mount-tools/scope_create.h"
 #include "mount-tools/wiring.h"
 

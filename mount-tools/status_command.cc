@@ -3,11 +3,11 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "fs/fuse/mount_table.h"
 #include "keystore/cli/store_config.h"
 #include "keystore/cli/values.h"
 #include "mount-tools/commands.h"
 #include "mount-tools/control.h"
-#include "mount-tools/mount_table.h"
 
 namespace coffer {
 namespace {

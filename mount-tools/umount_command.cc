@@ -9,11 +9,11 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "fs/fuse/mount_table.h"
 #include "keystore/base/unique_fd.h"
 #include "keystore/cli/store_config.h"
 #include "mount-tools/commands.h"
 #include "mount-tools/control.h"
-#include "mount-tools/mount_table.h"
 
 namespace coffer {
 namespace {

@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
-#include <sstream>
 #include <thread>
 
+#include "fs/fuse/mount_table.h"
 #include "fs/fuse/operations.h"
 #include "keystore/base/atomic_file.h"
 #include "keystore/base/unique_fd.h"
@@ -47,30 +47,12 @@ Result<void> check_mountpoint(const std::string& path) {
   return {};
 }
 
-/// "0:57" of what is mounted at `mountpoint`, from the kernel's table: the mount itself must not be
-/// touched.
-std::string device_of(const std::string& mountpoint) {
-  std::ifstream table("/proc/self/mountinfo");
-  std::string line;
-  std::string device;
-  while (std::getline(table, line)) {
-    std::istringstream fields(line);
-    std::string id;
-    std::string parent;
-    std::string numbers;
-    std::string root;
-    std::string at;
-    fields >> id >> parent >> numbers >> root >> at;
-    if (at == mountpoint) device = numbers;  // the last one is on top
-  }
-  return device;
-}
-
-/// The kernel reads ahead 128 KiB of a FUSE file unless root says otherwise.
+/// The kernel reads ahead 128 KiB of a FUSE file unless root says otherwise. By the kernel's table:
+/// the mount itself must not be touched.
 void raise_read_ahead(const std::string& mountpoint) {
-  const std::string device = device_of(mountpoint);
-  if (device.empty()) return;
-  std::ofstream setting("/sys/class/bdi/" + device + "/read_ahead_kb");
+  const auto mounted = find_mount(mountpoint);
+  if (!mounted) return;
+  std::ofstream setting("/sys/class/bdi/" + mounted->device + "/read_ahead_kb");
   setting << kReadAheadKb << '\n';
 }
 

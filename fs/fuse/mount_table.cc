@@ -1,4 +1,4 @@
-#include "mount-tools/mount_table.h"
+#include "fs/fuse/mount_table.h"
 
 #include <fstream>
 #include <sstream>
@@ -30,15 +30,14 @@ std::optional<MountedFilesystem> find_mount(const std::string& mountpoint) {
   while (std::getline(table, line)) {
     // id parent major:minor root mountpoint options [tags…] - type source super-options
     std::istringstream fields(line);
+    MountedFilesystem mount;
     std::string skipped;
     std::string at;
-    fields >> skipped >> skipped >> skipped >> skipped >> at;
+    fields >> skipped >> skipped >> mount.device >> skipped >> at;
     if (unescape(at) != mountpoint) continue;
     while (fields >> skipped && skipped != "-") {
     }
-    MountedFilesystem mount;
-    fields >> mount.type >> mount.source;
-    mount.source = unescape(mount.source);
+    fields >> mount.type;
     found = mount;  // the last one lies on top
   }
   return found;

@@ -8,8 +8,8 @@ namespace coffer {
 /// What the kernel has mounted at an absolute path, by its own table: asking the path itself could
 /// wait for a dead mount for ever.
 struct MountedFilesystem {
-  std::string type;  ///< "fuse.coffer"
-  std::string source;
+  std::string device;  ///< "0:57", as below /sys/class/bdi
+  std::string type;    ///< "fuse.coffer"
 };
 
 /// The topmost mount at `mountpoint`; nothing if there is none.
