@@ -65,9 +65,7 @@ Result<void> OpenStore::check_root() {
   };
   auto checked = check();
   if (checked) return {};
-  Error error = std::move(checked).error();
-  error.context = config().root + ": " + error.context;
-  return error;
+  return at_path(std::move(checked).error(), config().root);
 }
 
 OpenStore::~OpenStore() {

@@ -14,9 +14,7 @@ Result<Entry> Vfs::lookup(const Who& who, InodeId parent, std::string_view name)
   const Spot at = TRY(std::move(found));
   auto entry = entry_at(at, TRY(at.backing().status_of(at.stored.text)));
   if (entry || entry.error().code != Code::kCorrupt) return entry;
-  Error error = std::move(entry).error();
-  error.context = at.path + ": " + error.context;
-  return error;
+  return at_path(std::move(entry).error(), at.path);
 }
 
 Result<Entry> Vfs::lookup_damaged(const Who& who, InodeId parent, std::string_view name) {
@@ -103,9 +101,7 @@ Result<void> Vfs::change_size(const Who& who, InodeId inode, std::uint64_t size,
   if (handle != nullptr && handle->rights.contains(Right::kWrite)) {
     return handle->file->content().truncate(size);
   }
-  OpenRequest request{.rights = {}, .writable = true};
-  request.rights.add(Right::kWrite);
-  const auto file = TRY(acquire(who, inode, request));
+  const auto file = TRY(acquire(who, inode, kForWriting));
   auto done = file->content().truncate(size);
   let_go(file);
   return done;
@@ -113,8 +109,7 @@ Result<void> Vfs::change_size(const Who& who, InodeId inode, std::uint64_t size,
 
 Result<void> Vfs::change_stored_attributes(const Who& who, InodeId inode,
                                            const AttributeChange& change) {
-  Rights write;
-  write.add(Right::kWrite);
+  constexpr Rights kWrite = Rights::of(Right::kWrite);
   const uid_t uid = change.uid.value_or(static_cast<uid_t>(-1));
   const gid_t gid = change.gid.value_or(static_cast<gid_t>(-1));
   constexpr struct timespec kOmit = {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
@@ -123,7 +118,7 @@ Result<void> Vfs::change_stored_attributes(const Who& who, InodeId inode,
   const bool has_times = change.access_time || change.modification_time;
 
   if (const auto open = files_.find(inode)) {
-    TRY(broker_.check({open->content().keys().scope, who.identity(), write, inodes_.path(inode)}));
+    TRY(broker_.check({open->content().keys().scope, who.identity(), kWrite, inodes_.path(inode)}));
     const BackingFile& backing = open->content().backing();
     if (change.uid || change.gid) TRY(backing.set_owner(uid, gid));
     if (change.mode) TRY(backing.set_mode(*change.mode & 07777));
@@ -136,11 +131,11 @@ Result<void> Vfs::change_stored_attributes(const Who& who, InodeId inode,
     return has_times ? dir.set_times(stored, times) : Result<void>();
   };
   if (inode == kRootInode) {
-    TRY(broker_.check({kRootScope, who.identity(), write, "/"}));
+    TRY(broker_.check({kRootScope, who.identity(), kWrite, "/"}));
     return apply(*root_, ".");
   }
   return at_place(who, inode, [&](const Spot& spot) -> Result<void> {
-    TRY(broker_.check({spot.directory->scope, who.identity(), write, spot.path}));
+    TRY(broker_.check({spot.directory->scope, who.identity(), kWrite, spot.path}));
     return apply(spot.backing(), spot.stored.text);
   });
 }

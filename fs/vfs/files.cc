@@ -18,11 +18,6 @@ Rights rights_of(int flags) {
   return rights;
 }
 
-Error in_file(Error error, const std::string& path) {
-  error.context = path + ": " + error.context;
-  return error;
-}
-
 /// The broker's: it names the path already, and was audited.
 bool is_refusal(const Error& error, const std::string& path) {
   return error.context.starts_with(path + ": ");
@@ -158,7 +153,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
   if (opened || is_refusal(opened.error(), spot.path)) return opened;
   // Whoever may not have the file is told no more than that.
   TRY(broker_.check(access));
-  return in_file(std::move(opened).error(), spot.path);
+  return at_path(std::move(opened).error(), spot.path);
 }
 
 Result<FileId> Vfs::claimed_file(const Who& who, InodeId inode) {
@@ -267,20 +262,21 @@ void Vfs::release(std::unique_ptr<FileHandle> handle) { let_go(handle->file); }
 
 void Vfs::let_go(const std::shared_ptr<OpenFile>& file) {
   if (auto committed = file->content().commit(); !committed) {
-    options_.report(in_file(std::move(committed).error(), inodes_.path(file->inode())));
+    options_.report(at_path(std::move(committed).error(), inodes_.path(file->inode())));
   }
   if (!files_.release(file->inode())) return;
-  note_state(*file, file->deleted() ? KeyState::kDeactivated : KeyState::kActive);
+  note_state(*file);
 }
 
-void Vfs::note_state(OpenFile& file, KeyState state) {
-  const CommittedState committed = file.content().committed();
+void Vfs::note_state(OpenFile& file) {
   if (recorder_ == nullptr) return;
-  if (state == KeyState::kActive && committed.generation == file.recorded_generation()) return;
+  const CommittedState committed = file.content().committed();
+  const bool deleted = file.deleted();
+  if (!deleted && committed.generation == file.recorded_generation()) return;
   file.set_recorded_generation(committed.generation);
   recorder_->add({.file = file.content().keys().file,
                   .version = file.content().keys().dek_version,
-                  .state = state,
+                  .state = deleted ? KeyState::kDeactivated : KeyState::kActive,
                   .generation = committed.generation,
                   .root = committed.root});
 }

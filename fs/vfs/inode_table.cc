@@ -174,6 +174,12 @@ std::string InodeTable::path(InodeId id) const {
   return path;
 }
 
+std::string InodeTable::path(InodeId directory, std::string_view name) const {
+  std::string above = path(directory);
+  if (above != "/") above += "/";
+  return above.append(name);
+}
+
 std::size_t InodeTable::size() const {
   ReadLock lock(mutex_);
   return inodes_.size();

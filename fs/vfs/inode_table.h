@@ -71,6 +71,8 @@ class InodeTable {
   /// "/models/a.bin", by the inode's newest place; "(deleted)" in place of what is not known any
   /// more.
   [[nodiscard]] std::string path(InodeId inode) const;
+  /// Of an entry of that directory.
+  [[nodiscard]] std::string path(InodeId directory, std::string_view name) const;
   [[nodiscard]] std::size_t size() const;
 
  private:

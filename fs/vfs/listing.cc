@@ -8,11 +8,10 @@ Result<std::unique_ptr<DirectoryHandle>> Vfs::open_directory(const Who& who, Ino
   auto handle = std::make_unique<DirectoryHandle>();
   handle->inode = inode;
   handle->directory = TRY(directory(who, inode));
-  Rights list;
-  list.add(Right::kList);
   const std::string path = inodes_.path(inode);
-  handle->names = TRY(names_.release({handle->directory->scope, who.identity(), list, path},
-                                     KeyBroker::Lines::kAll));
+  handle->names =
+      TRY(names_.release({handle->directory->scope, who.identity(), Rights::of(Right::kList), path},
+                         KeyBroker::Lines::kAll));
   MutexLock lock(handle->mutex);
   handle->reader = TRY(handle->directory->backing->reader());
   return handle;

@@ -11,46 +11,41 @@
 namespace coffer {
 namespace {
 
-/// A name in .coffer/tmp that nothing else has.
-std::string temporary_name() {
+bool is_dot(std::string_view name) { return name == "." || name == ".."; }
+
+/// The stored names in a directory that is to be emptied, read before the first goes.
+Result<std::vector<std::string>> names_in(const BackingDir& dir) {
+  std::vector<std::string> names;
+  const auto reader = TRY(dir.reader());
+  while (const auto entry = TRY(reader->next())) {
+    if (!is_dot(entry->name)) names.emplace_back(entry->name);
+  }
+  return names;
+}
+
+/// Removes what lies in a directory that was taken out of the tree: its record and sidecars, no
+/// user's files.
+Result<void> remove_contents(const BackingDir& dir) {
+  for (const std::string& name : TRY(names_in(dir))) TRY(dir.remove_file(name));
+  return {};
+}
+
+/// Removes a directory of .coffer/tmp as far as that can be done; the next mount does the rest.
+void drop_directory(const BackingDir& temporary, const std::string& name) {
+  if (const auto dir = temporary.open_dir(name)) (void)remove_contents(**dir);
+  (void)temporary.remove_dir(name);
+}
+
+}  // namespace
+
+std::string Vfs::temporary_name() {
   std::array<std::uint8_t, 16> random;
   random_bytes(random);
   return to_hex(random);
 }
 
-bool is_dot(std::string_view name) { return name == "." || name == ".."; }
-
-/// Removes what lies in a directory that was taken out of the tree: its record and sidecars, no
-/// user's files.
-Result<void> remove_contents(const BackingDir& dir) {
-  std::vector<std::string> names;
-  {
-    const auto reader = TRY(dir.reader());
-    while (const auto entry = TRY(reader->next())) {
-      if (!is_dot(entry->name)) names.emplace_back(entry->name);
-    }
-  }
-  for (const std::string& name : names) TRY(dir.remove_file(name));
-  return {};
-}
-
-DirId random_dir_id() {
-  DirId id;
-  random_bytes(id.bytes);
-  return id;
-}
-
-}  // namespace
-
 Result<void> Vfs::empty_temporary() const {
-  std::vector<std::string> names;
-  {
-    const auto reader = TRY(temporary_->reader());
-    while (const auto entry = TRY(reader->next())) {
-      if (!is_dot(entry->name)) names.emplace_back(entry->name);
-    }
-  }
-  for (const std::string& name : names) {
+  for (const std::string& name : TRY(names_in(*temporary_))) {
     if (const auto dir = temporary_->open_dir(name)) {
       TRY(remove_contents(**dir));
       TRY(temporary_->remove_dir(name));
@@ -65,27 +60,16 @@ Result<Entry> Vfs::make_directory(const Who& who, InodeId parent, std::string_vi
                                   mode_t mode) {
   TRY(require_writable());
   const Spot at = TRY(spot(who, parent, name, Right::kWrite));
-  const DirId id = random_dir_id();
-  const DirectoryBlock record = at.names->seal_directory(
-      DirectoryRecord{.scope = at.directory->scope,
-                      .store = store_,
-                      .dir = id,
-                      .generation = 1,
-                      .bindings = {at.names->bind_directory(id, at.directory->id, name)}});
-  return place_directory(who, at, record, mode);
+  DirId dir;
+  random_bytes(dir.bytes);
+  return place_directory(who, at, *at.names, dir, mode);
 }
 
 Result<Entry> Vfs::make_scope_root(const Who& who, InodeId parent, std::string_view name,
                                    const ScopeNames& names, DirId dir, mode_t mode) {
   TRY(require_writable());
   const Spot at = TRY(spot(who, parent, name, Right::kWrite));
-  const DirectoryBlock record = names.seal_directory(
-      DirectoryRecord{.scope = names.scope(),
-                      .store = store_,
-                      .dir = dir,
-                      .generation = 1,
-                      .bindings = {names.bind_directory(dir, at.directory->id, name)}});
-  return place_directory(who, at, record, mode);
+  return place_directory(who, at, names, dir, mode);
 }
 
 void Vfs::drop_unused_sidecar(const Spot& spot) {
@@ -96,8 +80,14 @@ void Vfs::drop_unused_sidecar(const Spot& spot) {
 
 /// Made whole in .coffer/tmp, then renamed into place: there is no moment at which it lacks its
 /// record.
-Result<Entry> Vfs::place_directory(const Who& who, const Spot& spot, const DirectoryBlock& record,
-                                   mode_t mode) {
+Result<Entry> Vfs::place_directory(const Who& who, const Spot& spot, const ScopeNames& names,
+                                   DirId dir_id, mode_t mode) {
+  const DirectoryBlock record = names.seal_directory(
+      DirectoryRecord{.scope = names.scope(),
+                      .store = store_,
+                      .dir = dir_id,
+                      .generation = 1,
+                      .bindings = {names.bind_directory(dir_id, spot.directory->id, spot.name)}});
   // One that its mode forbids to its owner could not be moved into place by us.
   const mode_t making = ::geteuid() == 0 ? mode : mode | S_IRWXU;
   const struct stat parent = TRY(spot.backing().status());
@@ -120,8 +110,7 @@ Result<Entry> Vfs::place_directory(const Who& who, const Spot& spot, const Direc
     return taken ? errno_error(EEXIST) : renamed;
   };
   if (auto filled = fill(); !filled) {
-    if (const auto dir = temporary_->open_dir(temporary)) (void)remove_contents(**dir);
-    (void)temporary_->remove_dir(temporary);
+    drop_directory(*temporary_, temporary);
     drop_unused_sidecar(spot);
     return std::move(filled).error();
   }
@@ -191,9 +180,7 @@ Result<Entry> Vfs::make_symlink(const Who& who, InodeId parent, std::string_view
 Result<std::string> Vfs::read_symlink(const Who& who, InodeId inode) {
   std::string target;
   TRY(at_place(who, inode, [&](const Spot& spot) -> Result<void> {
-    Rights list;
-    list.add(Right::kList);
-    TRY(names_.release({spot.directory->scope, who.identity(), list, spot.path},
+    TRY(names_.release({spot.directory->scope, who.identity(), Rights::of(Right::kList), spot.path},
                        KeyBroker::Lines::kRefusals));
     target = TRY(
         read_target(spot.backing(), *spot.names, spot.directory->id, spot.name, spot.stored.text));
@@ -211,12 +198,10 @@ Result<Entry> Vfs::link(const Who& who, InodeId inode, InodeId new_parent,
   if (S_ISLNK(known->type)) return errno_error(EPERM, "a symlink is bound to one place");
   if (S_ISDIR(known->type)) return errno_error(EPERM);
 
-  OpenRequest request{.rights = {}, .writable = true};
-  request.rights.add(Right::kWrite);
   std::shared_ptr<OpenFile> file;
   Binding binding{};
   if (S_ISREG(known->type)) {
-    file = TRY(acquire(who, inode, request));
+    file = TRY(acquire(who, inode, kForWriting));
     binding = to.names->bind_file(file->content().keys().file, to.directory->id, new_name);
   }
   const auto make = [&]() -> Result<void> {
@@ -249,9 +234,8 @@ std::shared_ptr<OpenFile> Vfs::hold_for_unlink(const Who& who, const Spot& spot,
                                                const struct stat& status) {
   if (!S_ISREG(status.st_mode)) return nullptr;
   const InodeId inode = inodes_.remember(backing_id(status), S_IFREG, spot.place());
-  OpenRequest request{.rights = {}, .writable = status.st_nlink > 1};
-  request.rights.add(Right::kWrite);
-  auto file = acquire(who, inode, request);
+  auto file =
+      acquire(who, inode, {.rights = Rights::of(Right::kWrite), .writable = status.st_nlink > 1});
   // One that is open already is held all the same: it has to know that it was deleted.
   std::shared_ptr<OpenFile> held = file ? std::move(*file) : files_.acquire(inode);
   inodes_.forget(inode, 1);
@@ -326,9 +310,7 @@ Result<void> Vfs::discard_directory(const Spot& spot, const struct stat& status)
   // Stays in directories_ until the kernel forgets it: whoever has it open, or works in it, may
   // still ask for its attributes.
   inodes_.drop_place(backing_id(status), spot.parent, spot.name, true);
-  // It is gone; what can't be removed now the next mount will.
-  if (const auto dir = temporary_->open_dir(temporary)) (void)remove_contents(**dir);
-  (void)temporary_->remove_dir(temporary);
+  drop_directory(*temporary_, temporary);
   return {};
 }
 

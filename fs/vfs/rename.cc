@@ -5,7 +5,6 @@
 #include <cstdio>
 
 #include "fs/vfs/vfs.h"
-#include "keystore/crypto/random.h"
 
 namespace coffer {
 
@@ -62,9 +61,7 @@ class Vfs::Movable {
 
   Result<void> hold_inode(InodeId inode, const Spot& spot) {
     if (S_ISREG(status_.st_mode)) {
-      OpenRequest request{.rights = {}, .writable = true};
-      request.rights.add(Right::kWrite);
-      file_ = TRY(vfs_->acquire(*who_, inode, request));
+      file_ = TRY(vfs_->acquire(*who_, inode, kForWriting));
     } else if (S_ISDIR(status_.st_mode)) {
       lent_.emplace(TRY(LentDirectory::lend(spot.backing(), spot.stored.text, status_.st_mode)));
       directory_ = TRY(vfs_->directory(*who_, inode));
@@ -134,9 +131,7 @@ class Vfs::Movable {
   Result<void> replace_link(const Spot& at, const std::string& text) {
     // The old one's inode number stays taken until the table has the new one.
     const auto pinned = at.backing().pin(at.stored.text);
-    std::array<std::uint8_t, 16> random;
-    random_bytes(random);
-    const std::string temporary = to_hex(random);
+    const std::string temporary = temporary_name();
     const BackingDir& in = *vfs_->temporary_;
     TRY(in.make_symlink(temporary, text));
     const auto replace = [&]() -> Result<void> {

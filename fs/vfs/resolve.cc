@@ -20,9 +20,8 @@ bool may_have_moved(const Error& error) {
 Result<std::shared_ptr<const ScopeNames>> Vfs::names_for(const Who& who, ScopeId scope,
                                                          const std::string& path) {
   if (auto held = names_.held(scope)) return held;
-  Rights list;
-  list.add(Right::kList);
-  return names_.release({scope, who.identity(), list, path}, KeyBroker::Lines::kRefusals);
+  return names_.release({scope, who.identity(), Rights::of(Right::kList), path},
+                        KeyBroker::Lines::kRefusals);
 }
 
 Result<std::shared_ptr<const Directory>> Vfs::directory(const Who& who, InodeId inode) {
@@ -90,13 +89,9 @@ Result<Vfs::Spot> Vfs::spot(const Who& who, InodeId parent, std::string_view nam
     return errno_error(EINVAL);
   }
   auto dir = TRY(directory(who, parent));
-  std::string path = inodes_.path(parent);
-  if (path != "/") path += "/";
-  path += name;
-  Rights rights;
-  rights.add(right);
-  auto names =
-      TRY(names_.release({dir->scope, who.identity(), rights, path}, KeyBroker::Lines::kRefusals));
+  std::string path = inodes_.path(parent, name);
+  auto names = TRY(names_.release({dir->scope, who.identity(), Rights::of(right), path},
+                                  KeyBroker::Lines::kRefusals));
   StoredText stored = TRY(names->encode_name(dir->id, name));
   return Spot{.directory = std::move(dir),
               .names = std::move(names),
@@ -108,9 +103,7 @@ Result<Vfs::Spot> Vfs::spot(const Who& who, InodeId parent, std::string_view nam
 
 Result<Vfs::Spot> Vfs::spot_of(const Who& who, const Place& place) {
   auto dir = TRY(directory(who, place.parent));
-  std::string path = inodes_.path(place.parent);
-  if (path != "/") path += "/";
-  path += place.name;
+  std::string path = inodes_.path(place.parent, place.name);
   auto names = TRY(names_for(who, dir->scope, path));
   return Spot{.directory = std::move(dir),
               .names = std::move(names),

@@ -38,6 +38,12 @@ struct Entry {
   struct stat attributes {};
 };
 
+/// The same error, saying where.
+inline Error at_path(Error error, const std::string& path) {
+  error.context = path + ": " + error.context;
+  return error;
+}
+
 /// The attributes a setattr changes; times may be UTIME_NOW.
 struct AttributeChange {
   std::optional<mode_t> mode;

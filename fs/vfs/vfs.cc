@@ -31,7 +31,6 @@ Vfs::Vfs(std::shared_ptr<const BackingDir> root, StoreId store, const AeadEngine
       broker_(broker),
       recorder_(recorder),
       root_(std::move(root)),
-      encrypted_names_(encrypted_names),
       nodes_(options.node_cache_bytes),
       content_{.engine = engine, .nodes = nodes_, .scratch = scratch_, .store = store},
       names_(broker, store, encrypted_names),
@@ -79,8 +78,7 @@ Result<void> Vfs::finish() {
   for (const auto& file : files_.all()) {
     auto committed = file->content().commit();
     if (committed) {
-      // A deleted file that is still open ends with the program.
-      note_state(*file, file->deleted() ? KeyState::kDeactivated : KeyState::kActive);
+      note_state(*file);  // a deleted file that is still open ends with the program
     } else {
       options_.report(committed.error());
       outcome = std::move(committed);

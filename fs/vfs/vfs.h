@@ -201,8 +201,9 @@ class Vfs {
   // files.cc
   struct OpenRequest {
     Rights rights;
-    bool writable = false;
+    bool writable;  ///< the descriptor has to be for writing, too
   };
+  static constexpr OpenRequest kForWriting{.rights = Rights::of(Right::kWrite), .writable = true};
   /// The file of an inode with one more handle counted. Each time decided and audited.
   Result<std::shared_ptr<OpenFile>> acquire(const Who& who, InodeId inode,
                                             const OpenRequest& request);
@@ -211,7 +212,8 @@ class Vfs {
   Result<void> join(const Who& who, const OpenFile& file, const OpenRequest& request);
   /// Commits, counts one handle less, and sees to the record if it was the last.
   void let_go(const std::shared_ptr<OpenFile>& file);
-  void note_state(OpenFile& file, KeyState state);
+  /// What became of the file, for the record.
+  void note_state(OpenFile& file);
   static Result<void> cut_to_nothing(const OpenFile& file);
   Result<std::shared_ptr<OpenFile>> create_at(const Who& who, const Spot& spot, mode_t mode,
                                               Rights rights, Entry& entry);
@@ -235,8 +237,11 @@ class Vfs {
   Result<void> check_empty(const Spot& spot, const struct stat& status) const;
   /// Takes an empty directory out of the tree and removes it.
   Result<void> discard_directory(const Spot& spot, const struct stat& status);
-  Result<Entry> place_directory(const Who& who, const Spot& spot, const DirectoryBlock& record,
-                                mode_t mode);
+  /// Makes the directory `dir` of the scope whose names are `names`.
+  Result<Entry> place_directory(const Who& who, const Spot& spot, const ScopeNames& names,
+                                DirId dir_id, mode_t mode);
+  /// A name in .coffer/tmp that nothing else has.
+  static std::string temporary_name();
   Result<void> empty_temporary() const;
 
   // rename.cc
@@ -254,7 +259,6 @@ class Vfs {
   const std::shared_ptr<const BackingDir> root_;
   std::shared_ptr<const BackingDir> temporary_;  // .coffer/tmp; null if read-only
 
-  const bool encrypted_names_;
   NodeCache nodes_;
   ScratchPool scratch_;
   const ContentContext content_;

@@ -24,6 +24,8 @@ Result<Right> right_from_name(std::string_view name);
 struct Rights {
   std::uint8_t bits = 0;
 
+  /// The set of this one.
+  static constexpr Rights of(Right right) { return {static_cast<std::uint8_t>(right)}; }
   void add(Right right) { bits |= static_cast<std::uint8_t>(right); }
   [[nodiscard]] bool contains(Right right) const {
     return (bits & static_cast<std::uint8_t>(right)) != 0;
