@@ -9,6 +9,7 @@ import pickle
 import stat
 import subprocess
 import sys
+import threading
 import time
 import unittest
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ def need_root() -> None:
     need(os.geteuid() == 0, "needs root, to act as several users")
 
 
+_MAKING_HOMES = threading.Lock()  # tests run programs from several threads
+
+
 @dataclass(frozen=True)
 class User:
     """Whom to run something as. Supplementary groups are these and no others."""
@@ -46,10 +50,11 @@ class User:
     def home(self) -> Path:
         """With the user's state, sockets and keys."""
         path = ROOT / f"u{self.uid}"
-        if not path.exists():
-            path.mkdir(mode=0o700)
-            if os.geteuid() == 0:
-                os.chown(path, self.uid, self.gid)
+        with _MAKING_HOMES:
+            if not path.exists():
+                path.mkdir(mode=0o700)
+                if os.geteuid() == 0:
+                    os.chown(path, self.uid, self.gid)
         return path
 
     def environment(self) -> dict[str, str]:
