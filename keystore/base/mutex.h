@@ -1,8 +1,9 @@
 #pragma once
 
+#include <pthread.h>
+
 #include <condition_variable>
 #include <mutex>
-#include <shared_mutex>
 
 // Clang's thread safety analysis (-Wthread-safety); GCC sees nothing of it.
 #if defined(__clang__)
@@ -24,7 +25,7 @@
 
 namespace coffer {
 
-/// std::mutex and std::shared_mutex with annotations, so that clang checks GUARDED_BY.
+/// std::mutex with annotations, so that clang checks GUARDED_BY.
 class CAPABILITY("mutex") Mutex {
  public:
   void lock() ACQUIRE() { mutex_.lock(); }
@@ -35,15 +36,28 @@ class CAPABILITY("mutex") Mutex {
   std::mutex mutex_;
 };
 
+/// Like std::shared_mutex, but whoever waits to write goes before those who come to read, so that
+/// readers without end can't keep a writer out. A thread takes it once, for reading too.
 class CAPABILITY("shared mutex") SharedMutex {
  public:
-  void lock() ACQUIRE() { mutex_.lock(); }
-  void unlock() RELEASE() { mutex_.unlock(); }
-  void lock_shared() ACQUIRE_SHARED() { mutex_.lock_shared(); }
-  void unlock_shared() RELEASE() { mutex_.unlock_shared(); }
+  SharedMutex() {
+    pthread_rwlockattr_t attributes;
+    ::pthread_rwlockattr_init(&attributes);
+    ::pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    ::pthread_rwlock_init(&mutex_, &attributes);
+    ::pthread_rwlockattr_destroy(&attributes);
+  }
+  ~SharedMutex() { ::pthread_rwlock_destroy(&mutex_); }
+  SharedMutex(const SharedMutex&) = delete;
+  SharedMutex& operator=(const SharedMutex&) = delete;
+
+  void lock() ACQUIRE() { ::pthread_rwlock_wrlock(&mutex_); }
+  void unlock() RELEASE() { ::pthread_rwlock_unlock(&mutex_); }
+  void lock_shared() ACQUIRE_SHARED() { ::pthread_rwlock_rdlock(&mutex_); }
+  void unlock_shared() RELEASE() { ::pthread_rwlock_unlock(&mutex_); }
 
  private:
-  std::shared_mutex mutex_;
+  pthread_rwlock_t mutex_;
 };
 
 class SCOPED_CAPABILITY MutexLock {
