@@ -191,6 +191,7 @@ Result<void> mount_and_serve(const MountCommand& command, const Parsed& parsed,
   options.purpose = "mounted at " + parsed.mount.mountpoint;
   options.passphrase = command.passphrase;
   options.report = [&logger](const Error& error) { logger.error("{}", error.message()); };
+  options.tell = [&logger](const std::string& what) { logger.info("{}", what); };
   const auto store = TRY(OpenStore::open(options));
   TRY(store->check_root());
   const std::string mountpoint = parsed.mount.mountpoint;
@@ -205,6 +206,10 @@ Result<void> mount_and_serve(const MountCommand& command, const Parsed& parsed,
     if (store->lock() != nullptr) TRY(store->lock()->set_control(options.purpose, control));
     logger.info("mounted {} at {}{}, {}", root, mountpoint, command.read_only ? " read-only" : "",
                 store->engine().name());
+    if (const std::size_t left = store->vfs().journals_left(); left > 0) {
+      logger.info("a crash left the journals of {} files; each is applied when its file is opened",
+                  left);
+    }
     ready();
     TRY(session->serve());
   }

@@ -55,8 +55,12 @@ Result<StoreLock> StoreLock::take(const std::string& private_dir, const std::str
                  "the store is in use for writing: " + field(note, "purpose") + " (host " +
                      field(note, "host") + ", process " + field(note, "pid") + ")"};
   }
-  StoreLock lock(std::move(fd));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return errno_error(errno, path);
+  StoreLock lock(std::move(fd), status.st_size > 0);
   TRY(lock.set_control(purpose, control));
+  // Before anything is made that a loss of power could leave half there.
+  if (::fdatasync(lock.fd_.get()) != 0) return errno_error(errno, path);
   return lock;
 }
 
@@ -70,6 +74,10 @@ Result<void> StoreLock::set_control(const std::string& purpose, const std::strin
     return errno_error(errno, "the store's lock file");
   }
   return write_all(fd_.get(), as_bytes(text));
+}
+
+void StoreLock::finish() const {
+  if (::ftruncate(fd_.get(), 0) != 0) return;  // the next one takes it for a crash, and looks twice
 }
 
 std::string StoreLock::holder_control(const std::string& private_dir) {

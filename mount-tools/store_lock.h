@@ -20,12 +20,18 @@ class StoreLock {
   /// The control socket of the mount on this host that holds the lock; empty if none does.
   static std::string holder_control(const std::string& private_dir);
 
+  /// True if the one who held it before did not come to its end.
+  [[nodiscard]] bool was_left() const { return was_left_; }
+  /// Everything that was to be done is done.
+  void finish() const;
+
   /// Tells whoever asks from now on where the control socket is.
   Result<void> set_control(const std::string& purpose, const std::string& control) const;
 
  private:
-  explicit StoreLock(UniqueFd fd) : fd_(std::move(fd)) {}
+  StoreLock(UniqueFd fd, bool was_left) : fd_(std::move(fd)), was_left_(was_left) {}
   UniqueFd fd_;
+  bool was_left_;
 };
 
 }  // namespace coffer

@@ -39,13 +39,15 @@ Result<std::unique_ptr<OpenStore>> OpenStore::open(const Options& options) {
   store->backing_ = TRY(BackingDir::open_root(real_syscalls(), config.root));
   if (!options.read_only) {
     store->recorder_ = std::make_unique<Recorder>(
-        *store->session_.keyring,
-        [backing = store->backing_] { return backing->sync_filesystem(); }, options.report);
+        *store->session_.keyring, [store = store.get()] { return store->vfs_->make_durable(); },
+        options.report);
   }
   Vfs::Options vfs_options;
   vfs_options.read_only = options.read_only;
   vfs_options.directory_cache = directory_budget();
+  vfs_options.after_crash = store->lock_.has_value() && store->lock_->was_left();
   vfs_options.report = options.report;
+  vfs_options.tell = options.tell;
   store->vfs_ = TRY(Vfs::create(config.root, config.store, *store->engine_, *store->broker_,
                                 store->recorder_.get(), vfs_options));
   return store;
@@ -70,7 +72,7 @@ Result<void> OpenStore::check_root() {
 
 OpenStore::~OpenStore() {
   // Failures were reported as they came.
-  if (vfs_ != nullptr) (void)vfs_->finish();
+  if (vfs_ != nullptr && vfs_->finish() && lock_.has_value()) lock_->finish();
 }
 
 }  // namespace coffer

@@ -23,6 +23,7 @@ class OpenStore {
     std::string purpose;  ///< what others are told while the store is held for writing
     PassphraseOptions passphrase;
     std::function<void(const Error&)> report = [](const Error&) {};
+    std::function<void(const std::string&)> tell = [](const std::string&) {};
   };
 
   /// Opens keystore and backing; takes the store's lock unless read-only.
@@ -46,14 +47,14 @@ class OpenStore {
  private:
   OpenStore() = default;
 
-  // In the order they are built; they go in the other.
+  // They go from the last to the first.
   std::optional<StoreLock> lock_;
   KeystoreSession session_;
   std::optional<AeadEngine> engine_;
   std::unique_ptr<KeyBroker> broker_;
   std::shared_ptr<const BackingDir> backing_;
-  std::unique_ptr<Recorder> recorder_;
   std::unique_ptr<Vfs> vfs_;
+  std::unique_ptr<Recorder> recorder_;  // its thread works on the Vfs, and ends first
 };
 
 }  // namespace coffer

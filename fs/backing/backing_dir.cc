@@ -214,9 +214,10 @@ Result<void> BackingDir::replace_small(const std::string& name, Bytes content, m
 
 Result<void> BackingDir::sync() const {
   const UniqueFd fd = TRY(reopen(O_RDONLY | O_DIRECTORY));
-  // Some filesystems can't sync a directory and say so by EINVAL.
-  if (calls_->fsync(fd.get()) != 0 && errno != EINVAL)
-    return errno_error(errno, "syncing the backing directory");
+  while (calls_->fsync(fd.get()) != 0) {
+    if (errno == EINVAL) break;  // some filesystems can't sync a directory
+    if (errno != EINTR) return errno_error(errno, "syncing the backing directory");
+  }
   return {};
 }
 

@@ -94,8 +94,7 @@ Result<void> EncryptedFile::read_whole_chunks(std::uint64_t first_chunk, Bytes e
       continue;
     }
     const MutableBytes data = rest.first(std::min<std::uint64_t>(run * chunk_size, rest.size()));
-    const std::size_t length =
-        TRY(backing_.read(geometry_.chunk_offset(first_chunk + index), data));
+    const std::size_t length = TRY(body_.read(geometry_.chunk_offset(first_chunk + index), data));
     if (length != data.size()) {
       return Error{
           Code::kCorrupt, EIO,
@@ -160,8 +159,12 @@ Result<void> EncryptedFile::write_in_leaf(std::uint64_t offset, Bytes data) {
 
   // From the first byte written on, only writing can fail.
   TRY(tree_.hold(first));
-  if (auto written =
-          backing_.write(geometry_.chunk_offset(first), cipher_buffer.bytes().first(cipher_length));
+  if (new_size > old_size && geometry_.chunk_offset(last) < body_.counted_end()) {
+    // The last chunk goes to the journal; the backing is to be as long as the file all the same.
+    TRY(backing_.truncate(geometry_.backing_size(new_size)));
+    body_.set_unsynced(true);
+  }
+  if (auto written = put_chunks(first, last, cipher_buffer.bytes().first(cipher_length));
       !written) {
     if (new_size > old_size) {
       has_tail_ = true;
@@ -174,6 +177,22 @@ Result<void> EncryptedFile::write_in_leaf(std::uint64_t offset, Bytes data) {
   size_.store(new_size, std::memory_order_release);
   changed_ = true;
   return {};
+}
+
+/// Writes chunks of one leaf into the body.
+Result<void> EncryptedFile::put_chunks(std::uint64_t first, std::uint64_t last, Bytes cipher) {
+  Body::Holes holes;
+  const std::uint64_t place = geometry_.chunk_offset(first);
+  const std::uint64_t chunks = geometry_.chunk_count(size_.load(std::memory_order_relaxed));
+  if (place < body_.counted_end() && first < chunks) {
+    Block entries;
+    const MutableBytes before = MutableBytes(entries).first((last - first + 1) * kEntrySize);
+    TRY(tree_.read_entries(first, before));
+    for (std::uint64_t i = 0; i <= last - first; ++i) {
+      holes[i] = all_zero(before.subspan(i * kEntrySize, kEntrySize));
+    }
+  }
+  return body_.write(JournalKind::kChunks, place, cipher, geometry_.chunk_size(), holes);
 }
 
 /// Seals the last chunk anew when its length changes: cut, or filled up with zeros. A hole needs
@@ -191,7 +210,7 @@ Result<void> EncryptedFile::reseal_chunk(std::uint64_t chunk, std::uint64_t new_
   const MutableBytes sealed = plain.first(new_length);
   seal_chunk(chunk, sealed, sealed, entry);
   TRY(tree_.hold(chunk));
-  TRY(backing_.write(geometry_.chunk_offset(chunk), sealed));
+  TRY(put_chunks(chunk, chunk, sealed));
   return tree_.write_entries(chunk, entry);
 }
 

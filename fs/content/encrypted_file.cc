@@ -14,55 +14,14 @@ std::uint64_t step_end(const Geometry& geometry, std::uint64_t offset, std::uint
   return std::min({end, leaf_end, buffer_end});
 }
 
+/// A journal of more than this is applied before the next change.
+constexpr std::uint64_t kJournalLimit = std::uint64_t{64} << 20U;
+
 }  // namespace
 
-EncryptedFile::EncryptedFile(const ContentContext& context, BackingFile backing,
-                             std::shared_ptr<const FileKeys> keys, HeaderSlots slots, bool has_tail)
-    : context_(context),
-      keys_(std::move(keys)),
-      geometry_(slots.current().chunk_log2),
-      backing_(std::move(backing)),
-      slots_(std::move(slots)),
-      tree_(backing_, geometry_, context.nodes, slots_.current().root, slots_.current().plain_size),
-      has_tail_(has_tail),
-      size_(slots_.current().plain_size) {}
-
-EncryptedFile::~EncryptedFile() = default;
-
-Result<std::unique_ptr<EncryptedFile>> EncryptedFile::create(const ContentContext& context,
-                                                             BackingFile backing,
-                                                             std::shared_ptr<const FileKeys> keys,
-                                                             unsigned chunk_log2,
-                                                             const Binding& binding) {
-  FileHeader header;
-  header.suite = static_cast<std::uint16_t>(keys->suite);
-  header.chunk_log2 = chunk_log2;
-  header.store = context.store;
-  header.file = keys->file;
-  header.dek_version = keys->dek_version;
-  header.scope = keys->scope;
-  header.commitment = keys->commitment;
-  header.bindings = {binding};
-  HeaderSlots slots = TRY(HeaderSlots::create(backing, *keys, std::move(header)));
-  return std::unique_ptr<EncryptedFile>(
-      new EncryptedFile(context, std::move(backing), std::move(keys), std::move(slots), false));
-}
-
-Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open(const ContentContext& context,
-                                                           BackingFile backing,
-                                                           const RawHeader& raw,
-                                                           std::shared_ptr<const FileKeys> keys) {
-  HeaderSlots slots = TRY(HeaderSlots::open(raw, *keys, context.store));
-  const Geometry geometry(slots.current().chunk_log2);
-  const struct stat status = TRY(backing.status());
-  const auto length = static_cast<std::uint64_t>(status.st_size);
-  const std::uint64_t expected = geometry.backing_size(slots.current().plain_size);
-  if (length < expected) {
-    return Error{Code::kCorrupt, EIO,
-                 "the backing file is shorter than its header says: it was cut"};
-  }
-  return std::unique_ptr<EncryptedFile>(new EncryptedFile(
-      context, std::move(backing), std::move(keys), std::move(slots), length > expected));
+EncryptedFile::~EncryptedFile() {
+  WriteLock lock(mutex_);
+  if (body_.journal().used()) context_.journals.leave(keys_->file);
 }
 
 Result<std::size_t> EncryptedFile::read(std::uint64_t offset, MutableBytes out) {
@@ -97,17 +56,20 @@ Result<std::uint64_t> EncryptedFile::seek(std::uint64_t offset, HashTree::Kind k
 }
 
 Result<std::size_t> EncryptedFile::write(std::uint64_t offset, Bytes data) {
+  TRY(settle_if_needed());
   WriteLock lock(mutex_);
   return write_locked(offset, data);
 }
 
 Result<std::size_t> EncryptedFile::append(Bytes data) {
+  TRY(settle_if_needed());
   WriteLock lock(mutex_);
   return write_locked(size_.load(std::memory_order_relaxed), data);
 }
 
 Result<std::size_t> EncryptedFile::write_locked(std::uint64_t offset, Bytes data) {
   if (data.empty()) return std::size_t{0};
+  if (!backing_.writable()) return errno_error(EBADF);
   if (offset > kMaxPlainSize || data.size() > kMaxPlainSize - offset) return errno_error(EFBIG);
   TRY(drop_tail());
   const std::uint64_t old_size = size_.load(std::memory_order_relaxed);
@@ -119,6 +81,7 @@ Result<std::size_t> EncryptedFile::write_locked(std::uint64_t offset, Bytes data
     TRY(grow(geometry_.chunk_start(geometry_.chunk_of(offset))));
   }
   const std::uint64_t end = offset + data.size();
+  if (geometry_.chunk_offset(geometry_.chunk_of(offset)) < body_.counted_end()) TRY(touch());
   std::uint64_t at = offset;
   while (at < end) {
     const std::uint64_t stop = step_end(geometry_, at, end);
@@ -130,28 +93,47 @@ Result<std::size_t> EncryptedFile::write_locked(std::uint64_t offset, Bytes data
     }
     at = stop;
   }
+  if (body_.journal().size() > kJournalLimit) needs_settling_ = true;
   return static_cast<std::size_t>(at - offset);
+}
+
+/// What goes to the journal does not touch the file, whose times are the plaintext's.
+Result<void> EncryptedFile::touch() {
+  constexpr struct timespec kNow[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                                       {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
+  return backing_.set_times(kNow);
 }
 
 Result<void> EncryptedFile::truncate(std::uint64_t size) {
   if (size > kMaxPlainSize) return errno_error(EFBIG);
+  TRY(settle_if_needed());
   MutexLock turn(commit_mutex_);
   WriteLock lock(mutex_);
   TRY(drop_tail());
   const std::uint64_t old_size = size_.load(std::memory_order_relaxed);
   if (size > old_size) return grow(size);
   if (size == old_size) return {};
+  TRY(touch());
   TRY(shrink(size));
-  // The header first: whoever is killed in between leaves a tail, not a file cut off.
+  // The header first: whoever is killed in between leaves a tail, not a file cut off. After an
+  // error the next change begins with this.
+  needs_settling_ = true;
   TRY(commit_locked());
-  return drop_tail();
+  TRY(release_tail());
+  TRY(drop_tail());
+  needs_settling_ = false;
+  return {};
 }
 
 /// Cuts off what the backing has behind the file's end, left there by a failure or by an append
 /// that was never committed: after any change the backing size says what the size is.
 Result<void> EncryptedFile::drop_tail() {
   if (!has_tail_) return {};
-  TRY(backing_.truncate(geometry_.backing_size(size_.load(std::memory_order_relaxed))));
+  const std::uint64_t end = geometry_.backing_size(size_.load(std::memory_order_relaxed));
+  if (body_.counted_end() > end) {
+    return Error{Code::kIo, EIO, "an earlier truncation is not on the disk yet"};
+  }
+  TRY(backing_.truncate(end));
   has_tail_ = false;
   return {};
 }
@@ -159,6 +141,7 @@ Result<void> EncryptedFile::drop_tail() {
 Result<void> EncryptedFile::grow(std::uint64_t size) {
   const std::uint64_t old_size = size_.load(std::memory_order_relaxed);
   TRY(backing_.truncate(geometry_.backing_size(size)));
+  body_.set_unsynced(true);
   const std::uint64_t last_chunk = old_size == 0 ? 0 : geometry_.chunk_of(old_size - 1);
   const std::uint64_t old_length = geometry_.chunk_length(last_chunk, old_size);
   const std::uint64_t new_length = geometry_.chunk_length(last_chunk, size);
@@ -183,47 +166,10 @@ Result<void> EncryptedFile::shrink(std::uint64_t size) {
   TRY(tree_.hold_edge(size));
   if (size > 0 && new_length < old_length) TRY(reseal_chunk(last_chunk, new_length));
   TRY(tree_.resize(size));
+  body_.forget_from(geometry_.backing_size(size));
   size_.store(size, std::memory_order_release);
   changed_ = true;
   has_tail_ = true;
-  return {};
-}
-
-Result<void> EncryptedFile::commit() {
-  MutexLock turn(commit_mutex_);
-  WriteLock lock(mutex_);
-  return commit_locked();
-}
-
-Result<void> EncryptedFile::commit_locked() {
-  if (!changed_) return {};
-  FileHeader next = slots_.current();
-  next.plain_size = size_.load(std::memory_order_relaxed);
-  return commit_header(std::move(next));
-}
-
-Result<void> EncryptedFile::commit_header(FileHeader next) {
-  const struct stat before = TRY(backing_.status());
-  TRY(tree_.flush());
-  next.root = tree_.root();
-  TRY(slots_.commit(backing_, *keys_, std::move(next)));
-  changed_ = false;
-  const struct timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.st_mtim};
-  return backing_.set_times(times);
-}
-
-Result<void> EncryptedFile::sync(bool data_only) {
-  MutexLock turn(commit_mutex_);
-  {
-    WriteLock lock(mutex_);
-    TRY(commit_locked());
-  }
-  {
-    ReadLock lock(mutex_);  // others may read meanwhile
-    TRY(backing_.sync(data_only));
-  }
-  WriteLock lock(mutex_);
-  slots_.mark_durable();
   return {};
 }
 
@@ -236,22 +182,55 @@ bool EncryptedFile::has_binding(const Binding& binding) {
 Result<void> EncryptedFile::add_binding(const Binding& binding) {
   MutexLock turn(commit_mutex_);
   WriteLock lock(mutex_);
+  std::erase(retired_, binding);
+  const auto& bindings = slots_.current().bindings;
+  if (std::find(bindings.begin(), bindings.end(), binding) != bindings.end()) return {};
+  if (bindings.size() == kMaxFileBindings && !retired_.empty()) {
+    // No time to wait for others to sync: with the file itself go its names.
+    TRY(backing_.sync(false));
+    TRY(drop_retired_locked(retired_));
+  }
   FileHeader next = slots_.current();
-  if (std::find(next.bindings.begin(), next.bindings.end(), binding) != next.bindings.end())
-    return {};
   if (next.bindings.size() == kMaxFileBindings) return errno_error(EMLINK);
   next.bindings.push_back(binding);
   next.plain_size = size_.load(std::memory_order_relaxed);
   return commit_header(std::move(next));
 }
 
-Result<void> EncryptedFile::drop_binding(const Binding& binding) {
+void EncryptedFile::retire_binding(const Binding& binding) {
+  WriteLock lock(mutex_);
+  const auto& bindings = slots_.current().bindings;
+  if (std::find(bindings.begin(), bindings.end(), binding) == bindings.end()) return;
+  if (std::find(retired_.begin(), retired_.end(), binding) == retired_.end()) {
+    retired_.push_back(binding);
+  }
+}
+
+std::vector<Binding> EncryptedFile::retired() {
+  ReadLock lock(mutex_);
+  return retired_;
+}
+
+Result<void> EncryptedFile::drop_retired(std::span<const Binding> bindings) {
   MutexLock turn(commit_mutex_);
   WriteLock lock(mutex_);
+  return drop_retired_locked(bindings);
+}
+
+Result<void> EncryptedFile::drop_retired_locked(std::span<const Binding> bindings) {
+  const auto is_meant = [&](const Binding& binding) {
+    return std::find(bindings.begin(), bindings.end(), binding) != bindings.end() &&
+           std::find(retired_.begin(), retired_.end(), binding) != retired_.end();
+  };
   FileHeader next = slots_.current();
-  if (std::erase(next.bindings, binding) == 0) return {};
+  if (std::erase_if(next.bindings, is_meant) == 0) return {};
   next.plain_size = size_.load(std::memory_order_relaxed);
-  return commit_header(std::move(next));
+  TRY(commit_header(std::move(next)));
+  const auto& left = slots_.current().bindings;
+  std::erase_if(retired_, [&](const Binding& binding) {
+    return std::find(left.begin(), left.end(), binding) == left.end();
+  });
+  return {};
 }
 
 CommittedState EncryptedFile::committed() {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <optional>
 
-#include "fs/backing/backing_file.h"
+#include "fs/content/body.h"
 #include "fs/content/file_keys.h"
 #include "fs/content/hash_tree.h"
 #include "fs/content/header_slots.h"
@@ -19,7 +19,26 @@ struct ContentContext {
   const AeadEngine& engine;
   NodeCache& nodes;
   ScratchPool& scratch;
+  JournalDir& journals;
   StoreId store;
+};
+
+/// What is known of a file's generations beside its own headers.
+struct KnownGenerations {
+  /// The keystore's: this state was on the disk whole before it was recorded.
+  std::uint64_t recorded = 0;
+  /// The newest that this program committed itself and the keystore is yet to record; not older
+  /// than `recorded`, or 0.
+  std::uint64_t noted = 0;
+};
+
+/// What was made of a file that a crash had left (fs/FORMAT.md, 7).
+struct Recovery {
+  std::uint64_t from_journal = 0;  ///< generations taken over from its journal
+  std::uint64_t journal_bytes = 0;
+  bool checked_whole = false;  ///< every chunk was authenticated before the state was believed
+  std::uint64_t dropped = 0;   ///< generations that had not reached the disk whole
+  bool damaged = false;        ///< no state was whole: the newest is shown, with errors in it
 };
 
 /// What a commit left on record: for the keystore (sealing).
@@ -40,12 +59,14 @@ class EncryptedFile {
                                                        BackingFile backing,
                                                        std::shared_ptr<const FileKeys> keys,
                                                        unsigned chunk_log2, const Binding& binding);
-  /// Authenticates the header. Errors are those of HeaderSlots::open. A backing file that is
-  /// shorter than the header says is kCorrupt; a longer one was being appended to when it was last
-  /// used: what was never committed is not seen, and goes with the next change.
+  /// Authenticates the header, and settles what a crash has left (fs/FORMAT.md, 7). Errors are
+  /// those of HeaderSlots::open. A backing file that is shorter than the header says is kCorrupt; a
+  /// longer one was being appended to when it was last used: what was never committed is not seen,
+  /// and goes with the next change.
   static Result<std::unique_ptr<EncryptedFile>> open(const ContentContext& context,
                                                      BackingFile backing, const RawHeader& raw,
-                                                     std::shared_ptr<const FileKeys> keys);
+                                                     std::shared_ptr<const FileKeys> keys,
+                                                     const KnownGenerations& known);
   ~EncryptedFile();
   EncryptedFile(const EncryptedFile&) = delete;
   EncryptedFile& operator=(const EncryptedFile&) = delete;
@@ -54,6 +75,8 @@ class EncryptedFile {
   [[nodiscard]] const FileKeys& keys() const { return *keys_; }
   /// Of use at any time, by any thread.
   [[nodiscard]] const BackingFile& backing() const { return backing_; }
+  /// What `open` found to recover.
+  [[nodiscard]] const std::optional<Recovery>& recovery() const { return recovery_; }
 
   /// Fills `out` from `offset` on; less only at the end of the file.
   Result<std::size_t> read(std::uint64_t offset, MutableBytes out);
@@ -72,13 +95,28 @@ class EncryptedFile {
   /// Writes tree and header, so that another open would find what was written. Nothing to do if
   /// nothing changed. The modification time stays that of the last write.
   Result<void> commit();
-  /// commit, then everything to the disk.
+  /// commit, then everything to the disk: what was written survives any crash.
   Result<void> sync(bool data_only);
+  /// commit, then everything that stands in the journal to its place, and the journal goes. To be
+  /// called when the last handle closes, or soon after.
+  Result<void> settle();
+  /// True if something stands in the journal, or a binding is retired.
+  [[nodiscard]] bool unsettled();
+  /// The file is deleted: its journal goes without being applied.
+  void abandon();
+  /// Like `sync`, if a state of the file is on the disk already that could be lost otherwise: what
+  /// has to come before a change of names that relies on the header.
+  Result<void> sync_header();
 
   [[nodiscard]] bool has_binding(const Binding& binding);
-  /// Adds to or drops from the places the file may be found at, and commits. EMLINK if no more fit.
+  /// Adds to the places the file may be found at, and commits. EMLINK if no more fit.
   Result<void> add_binding(const Binding& binding);
-  Result<void> drop_binding(const Binding& binding);
+  /// The file is no longer to be found there, as soon as that is on the disk: until then a crash
+  /// may bring the old name back. Forgotten if the binding is added again.
+  void retire_binding(const Binding& binding);
+  [[nodiscard]] std::vector<Binding> retired();
+  /// Drops those of `bindings` that are retired still, and commits.
+  Result<void> drop_retired(std::span<const Binding> bindings);
 
   CommittedState committed();
 
@@ -87,7 +125,11 @@ class EncryptedFile {
 
  private:
   EncryptedFile(const ContentContext& context, BackingFile backing,
-                std::shared_ptr<const FileKeys> keys, HeaderSlots slots, bool has_tail);
+                std::shared_ptr<const FileKeys> keys, HeaderSlots slots);
+
+  // open.cc
+  class Opening;
+  Result<void> verify_whole();
 
   Result<std::uint64_t> seek(std::uint64_t offset, HashTree::Kind kind);
   // chunks.cc: between chunks and bytes.
@@ -100,18 +142,30 @@ class EncryptedFile {
   Result<void> reseal_chunk(std::uint64_t chunk, std::uint64_t new_length) REQUIRES(mutex_);
   void seal_chunk(std::uint64_t chunk, Bytes plain, MutableBytes cipher, MutableBytes entry)
       REQUIRES(mutex_);
+  Result<void> put_chunks(std::uint64_t first, std::uint64_t last, Bytes cipher) REQUIRES(mutex_);
 
   Result<std::size_t> write_locked(std::uint64_t offset, Bytes data) REQUIRES(mutex_);
+  Result<void> touch() REQUIRES(mutex_);
   Result<void> drop_tail() REQUIRES(mutex_);
   Result<void> grow(std::uint64_t size) REQUIRES(mutex_);
   /// Leaves what is cut off as a tail.
   Result<void> shrink(std::uint64_t size) REQUIRES(mutex_);
+
+  // commit.cc
+  Result<void> settle_if_needed();
   Result<void> commit_locked() REQUIRES(commit_mutex_, mutex_);
   Result<void> commit_header(FileHeader next) REQUIRES(commit_mutex_, mutex_);
+  Result<void> drop_retired_locked(std::span<const Binding> bindings)
+      REQUIRES(commit_mutex_, mutex_);
+  Result<void> sync_file(bool data_only) REQUIRES(commit_mutex_, mutex_);
+  Result<void> apply_journal() REQUIRES(commit_mutex_, mutex_);
+  Result<void> write_applied() REQUIRES(commit_mutex_, mutex_);
+  Result<void> release_tail() REQUIRES(commit_mutex_, mutex_);
 
   ContentContext context_;
   std::shared_ptr<const FileKeys> keys_;
   Geometry geometry_;
+  std::optional<Recovery> recovery_;  // set before the file is shared
 
   // Held over a commit and over a sync whole, so that no commit writes the slot that a sync is just
   // making durable. Before mutex_.
@@ -119,11 +173,15 @@ class EncryptedFile {
   SharedMutex mutex_;  // guards all below; last in the lock order (fs/LOCKING.md)
   BackingFile backing_;
   HeaderSlots slots_ GUARDED_BY(mutex_);
+  Body body_ GUARDED_BY(mutex_);
   HashTree tree_ GUARDED_BY(mutex_);
   NonceSequence nonces_ GUARDED_BY(mutex_);
+  std::vector<Binding> retired_ GUARDED_BY(mutex_);  // they stand in the header still
   bool changed_ GUARDED_BY(mutex_) = false;
-  bool has_tail_ GUARDED_BY(mutex_);  // the backing is longer than the file
-  std::atomic<std::uint64_t> size_;   // written under mutex_
+  bool has_tail_ GUARDED_BY(mutex_) = false;  // the backing is longer than the file
+  bool on_disk_ GUARDED_BY(mutex_) = true;    // some state of the file is
+  std::atomic<bool> needs_settling_{false};   // before the next change; written under mutex_
+  std::atomic<std::uint64_t> size_;           // written under mutex_
 };
 
 }  // namespace coffer

@@ -23,6 +23,7 @@ std::shared_ptr<const FileKeys> FileKeys::derive(const AeadEngine& engine, Suite
                .suite = suite,
                .content = engine.expand(suite, key(content_info).expose()),
                .header = HmacKey(key("coffer/1/header").expose()),
+               .journal = HmacKey(key("coffer/1/journal").expose()),
                .commitment = commitment});
 }
 

@@ -17,6 +17,7 @@ struct FileKeys {
   Suite suite;
   std::unique_ptr<const AeadKey> content;
   HmacKey header;
+  HmacKey journal;
   Hash commitment;
 
   static std::shared_ptr<const FileKeys> derive(const AeadEngine& engine, Suite suite,

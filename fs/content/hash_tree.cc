@@ -6,9 +6,9 @@
 
 namespace coffer {
 
-HashTree::HashTree(const BackingFile& file, Geometry geometry, NodeCache& cache, const Hash& root,
+HashTree::HashTree(Body& body, Geometry geometry, NodeCache& cache, const Hash& root,
                    std::uint64_t plain_size)
-    : file_(file),
+    : body_(body),
       geometry_(geometry),
       cache_(cache),
       owner_(cache.new_owner()),
@@ -49,7 +49,7 @@ Result<void> HashTree::load(NodeId node, Block& out) const {
   if (all_zero(expected)) {
     out.fill(0);
   } else {
-    const std::size_t length = TRY(file_.read(geometry_.node_offset(node), out));
+    const std::size_t length = TRY(body_.read(geometry_.node_offset(node), out));
     if (length != out.size() || sha256(out) != expected) {
       return Error{Code::kCorrupt, EIO,
                    "hash tree node " + std::to_string(node.index) + " of level " +
@@ -169,17 +169,17 @@ Result<void> HashTree::resize(std::uint64_t plain_size) {
 Result<void> HashTree::flush() {
   // Parents of what is flushed are added behind it, level by level, until the top.
   for (const auto& [node, block] : changed_) {
+    Block* const parent = node == top() ? nullptr : TRY(edit(node.parent()));
+    const MutableBytes vouched =
+        parent == nullptr ? MutableBytes(root_) : node_entry(*parent, node.slot());
     Hash hash{};
     if (!all_zero(*block)) {
       hash = sha256(*block);
-      TRY(file_.write(geometry_.node_offset(node), *block));
+      Body::Holes hole;
+      hole[0] = all_zero(vouched);
+      TRY(body_.write(JournalKind::kNode, geometry_.node_offset(node), *block, kBlockSize, hole));
     }
-    if (node == top()) {
-      root_ = hash;
-    } else {
-      Block& parent = *TRY(edit(node.parent()));
-      std::copy(hash.begin(), hash.end(), node_entry(parent, node.slot()).begin());
-    }
+    std::copy(hash.begin(), hash.end(), vouched.begin());
     cache_.put(owner_, node, *block);
   }
   changed_.clear();

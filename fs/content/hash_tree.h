@@ -3,7 +3,7 @@
 #include <map>
 #include <memory>
 
-#include "fs/backing/backing_file.h"
+#include "fs/content/body.h"
 #include "fs/content/node_cache.h"
 #include "fs/format/geometry.h"
 #include "fs/format/tree_node.h"
@@ -15,9 +15,9 @@ namespace coffer {
 /// file to itself.
 class HashTree {
  public:
-  /// Of a file whose authenticated header says `root` and `plain_size`. `file` and `cache` outlive
+  /// Of a file whose authenticated header says `root` and `plain_size`. `body` and `cache` outlive
   /// the tree.
-  HashTree(const BackingFile& file, Geometry geometry, NodeCache& cache, const Hash& root,
+  HashTree(Body& body, Geometry geometry, NodeCache& cache, const Hash& root,
            std::uint64_t plain_size);
 
   /// Entries of the chunks from `first_chunk` on, 32 bytes each; all in one leaf. kCorrupt if a
@@ -39,7 +39,7 @@ class HashTree {
   /// The same as `hold`, for shrinking to this size.
   Result<void> hold_edge(std::uint64_t plain_size);
 
-  /// Writes the changed nodes to their places. After an error they are still held and can be
+  /// Writes the changed nodes into the body. After an error they are still held and can be
   /// flushed again.
   Result<void> flush();
   /// The content root; what it was at the last flush.
@@ -66,7 +66,7 @@ class HashTree {
   /// The node, held as changed.
   Result<Block*> edit(NodeId node);
 
-  const BackingFile& file_;
+  Body& body_;
   Geometry geometry_;
   NodeCache& cache_;
   std::uint64_t owner_;

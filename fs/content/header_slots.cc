@@ -5,12 +5,6 @@
 namespace coffer {
 namespace {
 
-void seal_slot(const FileHeader& header, const FileKeys& keys, Block& slot) {
-  encode_header(header, slot);
-  const Digest mac = keys.header.mac(Bytes(slot).first(kHeaderMacOffset));
-  std::copy(mac.begin(), mac.end(), slot.begin() + kHeaderMacOffset);
-}
-
 /// The slot's header if it authenticates and belongs to this file of this store.
 Result<FileHeader> open_slot(const Block& slot, const FileKeys& keys, StoreId store) {
   FileHeader header = TRY(decode_header(slot));
@@ -31,6 +25,14 @@ Result<FileHeader> open_slot(const Block& slot, const FileKeys& keys, StoreId st
 }
 
 }  // namespace
+
+Block sealed_slot(const FileHeader& header, const FileKeys& keys) {
+  Block slot;
+  encode_header(header, slot);
+  const Digest mac = keys.header.mac(Bytes(slot).first(kHeaderMacOffset));
+  std::copy(mac.begin(), mac.end(), slot.begin() + kHeaderMacOffset);
+  return slot;
+}
 
 Result<RawHeader> read_raw_header(const BackingFile& file) {
   RawHeader raw;
@@ -72,28 +74,46 @@ Result<HeaderSlots> HeaderSlots::open(const RawHeader& raw, const FileKeys& keys
   const unsigned newest = headers[0] && headers[1]
                               ? (headers[0]->generation > headers[1]->generation ? 0U : 1U)
                               : (headers[0] ? 0U : 1U);
-  return HeaderSlots(std::move(*headers[newest]), newest, newest);
+  HeaderSlots slots(std::move(*headers[newest]), newest, newest);
+  if (headers[1 - newest]) slots.older_ = std::move(*headers[1 - newest]);
+  return slots;
 }
 
 Result<HeaderSlots> HeaderSlots::create(const BackingFile& file, const FileKeys& keys,
                                         FileHeader header) {
   RawHeader raw;
   header.generation = 1;
-  seal_slot(header, keys, raw.slots[0]);
+  raw.slots[0] = sealed_slot(header, keys);
   raw.slots[1].fill(0);
   TRY(file.write(0, {raw.slots[0].data(), sizeof raw}));
   return HeaderSlots(std::move(header), 0, 0);
 }
 
-Result<void> HeaderSlots::commit(const BackingFile& file, const FileKeys& keys, FileHeader next) {
-  next.generation = header_.generation + 1;
-  Block slot;
-  seal_slot(next, keys, slot);
+Result<void> HeaderSlots::write(const BackingFile& file, const FileKeys& keys) {
   const unsigned target = 1 - durable_slot_;
-  TRY(file.write(target * kBlockSize, slot));
+  TRY(file.write(target * kBlockSize, sealed_slot(header_, keys)));
+  current_slot_ = target;
+  return {};
+}
+
+Result<void> HeaderSlots::commit(const BackingFile& file, const FileKeys& keys, FileHeader next) {
+  number(next);
+  const unsigned target = 1 - durable_slot_;
+  TRY(file.write(target * kBlockSize, sealed_slot(next, keys)));
   header_ = std::move(next);
   current_slot_ = target;
   return {};
+}
+
+void HeaderSlots::doubt() {
+  if (older_.has_value()) durable_slot_ = 1 - current_slot_;
+}
+
+void HeaderSlots::retreat() {
+  header_ = std::move(*older_);
+  older_.reset();
+  current_slot_ = 1 - current_slot_;
+  durable_slot_ = current_slot_;
 }
 
 }  // namespace coffer

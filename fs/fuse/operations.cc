@@ -331,8 +331,10 @@ void list_into(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t pos
             if (fuse_add_direntry_plus(request, nullptr, 0, name.c_str(), nullptr, 0) > room)
               return false;
             // One that can't be looked up is listed all the same; its error shows when it is asked
-            // for.
-            if (auto found = vfs.lookup_listed(handle, name)) {
+            // for. One that is gone by now is not.
+            auto found = vfs.lookup_listed(handle, name);
+            if (!found && found.error().code == Code::kNotFound) return true;
+            if (found) {
               entry = *found;
               param = entry_param(*entry);
             }

@@ -22,13 +22,13 @@ Result<ByteVector> read_own(const BackingDir& dir, const std::string& name, std:
 
 }  // namespace
 
-Result<void> put_sidecar(const BackingDir& dir, const StoredText& stored) {
+Result<void> put_sidecar(const BackingDir& dir, const StoredText& stored, bool durable) {
   if (!stored.sidecar.has_value()) return {};
   // The name is the hash of the content: one that is there whole is the right one. One cut off by a
   // crash is replaced.
   const auto present = dir.read_small(stored.sidecar->name, kMaxTargetSidecar);
-  if (present && equal(*present, stored.sidecar->content)) return {};
-  return dir.replace_small(stored.sidecar->name, stored.sidecar->content, kOwnFileMode, false);
+  if (present && equal(*present, stored.sidecar->content) && !durable) return {};
+  return dir.replace_small(stored.sidecar->name, stored.sidecar->content, kOwnFileMode, durable);
 }
 
 void drop_sidecar(const BackingDir& dir, const StoredText& stored) {

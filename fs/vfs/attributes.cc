@@ -12,9 +12,21 @@ Result<Entry> Vfs::lookup(const Who& who, InodeId parent, std::string_view name)
   // A name that nothing can have: to look for it is no mistake, only to make it.
   if (!found && found.error().errno_value == EINVAL) return errno_error(ENOENT);
   const Spot at = TRY(std::move(found));
-  auto entry = entry_at(at, TRY(at.backing().status_of(at.stored.text)));
+  const struct stat status = TRY(at.backing().status_of(at.stored.text));
+  if (drop_unborn(at, status)) return errno_error(ENOENT);
+  auto entry = entry_at(at, status);
   if (entry || entry.error().code != Code::kCorrupt) return entry;
   return at_path(std::move(entry).error(), at.path);
+}
+
+bool Vfs::drop_unborn(const Spot& spot, const struct stat& status) {
+  if (!options_.after_crash || !S_ISREG(status.st_mode) || status.st_size != 0) return false;
+  if (options_.read_only) return true;
+  if (auto removed = spot.backing().remove_file(spot.stored.text); !removed) return true;
+  drop_sidecar(spot.backing(), spot.stored);
+  options_.tell(inodes_.path(spot.parent, spot.name) +
+                ": dropped, its creation had not reached the disk");
+  return true;
 }
 
 Result<Entry> Vfs::lookup_damaged(const Who& who, InodeId parent, std::string_view name) {

@@ -1,5 +1,6 @@
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "fs/vfs/vfs.h"
@@ -9,6 +10,9 @@ namespace {
 
 /// How often a file is read again because it was changed and closed while it was being opened.
 constexpr int kOpenAttempts = 64;
+
+/// Closed files whose journals wait for the recorder's thread; each costs two descriptors.
+constexpr std::size_t kMostLingering = 256;
 
 Rights rights_of(int flags) {
   Rights rights;
@@ -42,6 +46,22 @@ Result<void> check_recorded(const CommittedState& state, const Dek& dek) {
                  "the file is another state of itself than the one on record"};
   }
   return {};
+}
+
+/// "generation 7 taken over from …", for the log.
+std::string told(const Recovery& recovery) {
+  std::string text;
+  if (recovery.from_journal > 0 || recovery.journal_bytes > 0) {
+    text = std::to_string(recovery.from_journal) + " commits taken over from its journal (" +
+           std::to_string(recovery.journal_bytes) + " bytes)";
+  }
+  const auto add = [&text](const std::string& more) { text += (text.empty() ? "" : ", ") + more; };
+  if (recovery.checked_whole) add("read whole and checked");
+  if (recovery.dropped > 0) {
+    add(std::to_string(recovery.dropped) + " commits dropped that had not reached the disk");
+  }
+  if (recovery.damaged) add("and found damaged");
+  return text;
 }
 
 }  // namespace
@@ -138,15 +158,22 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
     if (claimed.chunk_log2 != TRY(chunk_log2(claimed.scope))) {
       return Error{Code::kCorrupt, EIO, "the file's chunk size is not its scope's"};
     }
+    // Before the record is read: what was noted is recorded by then, or still noted.
+    const std::uint64_t noted =
+        recorder_ == nullptr ? 0 : recorder_->noted(claimed.file, claimed.dek_version);
     const Dek dek = TRY(broker_.release(claimed.file, claimed.dek_version, access));
     auto keys = FileKeys::derive(content_.engine, TRY(suite_from_number(claimed.suite)), dek.key,
                                  dek.file, dek.version, dek.scope);
-    auto content = TRY(EncryptedFile::open(content_, std::move(backing), raw, std::move(keys)));
+    auto content = TRY(EncryptedFile::open(content_, std::move(backing), raw, std::move(keys),
+                                           {.recorded = dek.generation, .noted = noted}));
     if (!content->has_binding(spot.names->bind_file(dek.file, spot.directory->id, spot.name))) {
       return Error{Code::kMoved, EIO,
                    "the file was moved, renamed or exchanged in the backing directory"};
     }
     TRY(check_recorded(content->committed(), dek));
+    if (content->recovery().has_value()) {
+      options_.tell(spot.path + ": after a crash: " + told(*content->recovery()));
+    }
     return std::make_shared<OpenFile>(std::move(content), inodes_, inode, dek.generation);
   };
   auto opened = open();
@@ -198,11 +225,12 @@ Result<std::shared_ptr<OpenFile>> Vfs::create_at(const Who& who, const Spot& spo
   bool there = false;
   const auto make = [&]() -> Result<std::shared_ptr<OpenFile>> {
     const struct stat parent = TRY(spot.backing().status());
-    TRY(put_sidecar(spot.backing(), spot.stored));
+    TRY(put_new_sidecar(spot.directory->backing, spot.stored));
     auto backing = TRY(spot.backing().create_file(spot.stored.text, 0600));
     there = true;
     auto content = TRY(make_content(spot, std::move(backing), dek));
     TRY(give_to(who, spot.backing(), spot.stored.text, S_IFREG | mode, parent));
+    unsynced_.add_new_file(spot.directory->backing, spot.stored.text);
     entry = TRY(entry_at(spot, TRY(content->backing().status())));
     return std::make_shared<OpenFile>(std::move(content), inodes_, entry.inode, 0);
   };
@@ -255,16 +283,32 @@ Result<std::uint64_t> Vfs::seek(FileHandle& handle, std::uint64_t offset, int wh
 Result<void> Vfs::flush(FileHandle& handle) { return handle.file->content().commit(); }
 
 Result<void> Vfs::sync(FileHandle& handle, bool data_only) {
-  return handle.file->content().sync(data_only);
+  TRY(handle.file->content().sync(data_only));
+  TRY(unsynced_.sync_companions());
+  if (!handle.file->deleted()) note_state(*handle.file);
+  return {};
 }
 
 void Vfs::release(std::unique_ptr<FileHandle> handle) { let_go(handle->file); }
 
 void Vfs::let_go(const std::shared_ptr<OpenFile>& file) {
-  if (auto committed = file->content().commit(); !committed) {
-    options_.report(at_path(std::move(committed).error(), inodes_.path(file->inode())));
+  report_of(*file, file->content().commit());
+  if (file->deleted()) {
+    if (stop_lingering(file)) drop_handle(file);
+  } else {
+    // Before it leaves the table: whoever opens it next has to know that this is its state.
+    note_state(*file);
+    if (file->content().unsettled()) {
+      if (linger(file)) return;
+      report_of(*file, settle(*file));
+    }
   }
-  if (!files_.release(file->inode())) return;
+  drop_handle(file);
+}
+
+void Vfs::drop_handle(const std::shared_ptr<OpenFile>& file) {
+  if (!files_.release(file->inode()) || !file->deleted()) return;
+  file->content().abandon();
   note_state(*file);
 }
 
@@ -274,11 +318,89 @@ void Vfs::note_state(OpenFile& file) {
   const bool deleted = file.deleted();
   if (!deleted && committed.generation == file.recorded_generation()) return;
   file.set_recorded_generation(committed.generation);
-  recorder_->add({.file = file.content().keys().file,
-                  .version = file.content().keys().dek_version,
-                  .state = deleted ? KeyState::kDeactivated : KeyState::kActive,
-                  .generation = committed.generation,
-                  .root = committed.root});
+  recorder_->add(record_of(file));
+}
+
+FileRecord Vfs::record_of(const OpenFile& file) {
+  const CommittedState committed = file.content().committed();
+  return {.file = file.content().keys().file,
+          .version = file.content().keys().dek_version,
+          .state = file.deleted() ? KeyState::kDeactivated : KeyState::kActive,
+          .generation = committed.generation,
+          .root = committed.root};
+}
+
+bool Vfs::linger(const std::shared_ptr<OpenFile>& file) {
+  if (recorder_ == nullptr) return false;
+  bool kept = false;
+  {
+    MutexLock lock(lingering_mutex_);
+    if (std::find(lingering_.begin(), lingering_.end(), file) == lingering_.end()) {
+      if (lingering_.size() >= kMostLingering) return false;
+      lingering_.push_back(file);
+      kept = true;
+    }
+  }
+  if (!kept) drop_handle(file);      // another waits for it already
+  recorder_->add(record_of(*file));  // so that its thread comes by
+  return true;
+}
+
+bool Vfs::stop_lingering(const std::shared_ptr<OpenFile>& file) {
+  MutexLock lock(lingering_mutex_);
+  return std::erase(lingering_, file) > 0;
+}
+
+Result<void> Vfs::settle(OpenFile& file) {
+  if (file.deleted()) return {};
+  TRY(file.content().settle());
+  const std::vector<Binding> retired = file.content().retired();
+  if (retired.empty()) return {};
+  TRY(file.content().sync(false));
+  TRY(file.content().drop_retired(retired));
+  note_state(file);
+  return {};
+}
+
+void Vfs::settle_closed() {
+  MutexLock turn(settling_);
+  for (const auto& file : take_lingering()) {
+    report_of(*file, settle(*file));
+    drop_handle(file);
+  }
+}
+
+std::vector<std::shared_ptr<OpenFile>> Vfs::take_lingering() {
+  MutexLock lock(lingering_mutex_);
+  return std::exchange(lingering_, {});
+}
+
+void Vfs::report_of(const OpenFile& file, Result<void> outcome) {
+  if (!outcome) options_.report(at_path(std::move(outcome).error(), inodes_.path(file.inode())));
+}
+
+Result<void> Vfs::make_durable() {
+  MutexLock turn(settling_);
+  const auto closed = take_lingering();
+  for (const auto& file : closed) {
+    // What can't be settled now is left to the next opening.
+    if (!file->deleted()) report_of(*file, file->content().settle());
+  }
+  // Bindings go after the names that they were for.
+  std::vector<std::pair<std::shared_ptr<OpenFile>, std::vector<Binding>>> retired;
+  for (auto& file : files_.all()) {
+    if (file->deleted()) continue;
+    auto bindings = file->content().retired();
+    if (!bindings.empty()) retired.emplace_back(std::move(file), std::move(bindings));
+  }
+  auto synced = unsynced_.sync_filesystem();
+  for (const auto& [file, bindings] : retired) {
+    if (!synced) break;
+    report_of(*file, file->content().drop_retired(bindings));
+    note_state(*file);
+  }
+  for (const auto& file : closed) drop_handle(file);
+  return synced;
 }
 
 }  // namespace coffer

@@ -51,10 +51,13 @@ Result<Entry> Vfs::lookup_listed(DirectoryHandle& handle, std::string_view name)
                   .name = std::string(name),
                   .stored = TRY(handle.names->encode_name(handle.directory->id, name)),
                   .path = {}};
-  return entry_at(spot, TRY(spot.backing().status_of(spot.stored.text)));
+  const struct stat status = TRY(spot.backing().status_of(spot.stored.text));
+  if (drop_unborn(spot, status)) return errno_error(ENOENT);
+  return entry_at(spot, status);
 }
 
 Result<void> Vfs::sync_directory(DirectoryHandle& handle) {
+  TRY(unsynced_.sync_directory(*handle.directory->backing));
   return handle.directory->backing->sync();
 }
 

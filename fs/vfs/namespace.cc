@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "fs/vfs/vfs.h"
@@ -47,6 +48,17 @@ std::string Vfs::temporary_name() {
 Result<void> Vfs::empty_temporary() const {
   for (const std::string& name : TRY(names_in(*temporary_))) {
     if (const auto dir = temporary_->open_dir(name)) {
+      // After a loss of power a directory may be back here whose move into place was lost, but not
+      // what was made in it.
+      const auto names = TRY(names_in(**dir));
+      const bool is_own = std::all_of(names.begin(), names.end(), [](const std::string& entry) {
+        return entry.starts_with(kReservedPrefix) && !ScopeNames::is_long_name(entry);
+      });
+      if (!is_own) {
+        options_.tell(std::string(kPrivateDir) + "/" + kTemporaryDir + "/" + name +
+                      ": a directory that was being made, with files in it; left there");
+        continue;
+      }
       TRY(remove_contents(**dir));
       TRY(temporary_->remove_dir(name));
     } else {
@@ -70,6 +82,13 @@ Result<Entry> Vfs::make_scope_root(const Who& who, InodeId parent, std::string_v
   TRY(require_writable());
   const Spot at = TRY(spot(who, parent, name, Right::kWrite));
   return place_directory(who, at, names, dir, mode);
+}
+
+Result<void> Vfs::put_new_sidecar(const std::shared_ptr<const BackingDir>& dir,
+                                  const StoredText& stored) {
+  TRY(put_sidecar(*dir, stored, false));
+  if (stored.sidecar.has_value()) unsynced_.add_companion(dir, stored.sidecar->name);
+  return {};
 }
 
 void Vfs::drop_unused_sidecar(const Spot& spot) {
@@ -96,8 +115,9 @@ Result<Entry> Vfs::place_directory(const Who& who, const Spot& spot, const Scope
   const auto fill = [&]() -> Result<void> {
     const auto dir = TRY(temporary_->open_dir(temporary));
     TRY(TRY(dir->create_file(kDirectoryRecordName, 0600)).write(0, record));
+    unsynced_.add_companion(dir, kDirectoryRecordName);
     TRY(give_to(who, *temporary_, temporary, S_IFDIR | (making & 07777), parent));
-    TRY(put_sidecar(spot.backing(), spot.stored));
+    TRY(put_new_sidecar(spot.directory->backing, spot.stored));
     auto renamed =
         temporary_->rename(temporary, spot.backing(), spot.stored.text, RENAME_NOREPLACE);
     if (!renamed && renamed.error().errno_value == EINVAL) {
@@ -136,7 +156,7 @@ Result<Entry> Vfs::make_node(const Who& who, InodeId parent, std::string_view na
   bool there = false;
   const auto make = [&]() -> Result<void> {
     const struct stat parent_status = TRY(at.backing().status());
-    TRY(put_sidecar(at.backing(), at.stored));
+    TRY(put_new_sidecar(at.directory->backing, at.stored));
     TRY(at.backing().make_special(at.stored.text, mode, device));
     there = true;
     return give_to(who, at.backing(), at.stored.text, mode, parent_status);
@@ -162,8 +182,8 @@ Result<Entry> Vfs::make_symlink(const Who& who, InodeId parent, std::string_view
   bool there = false;
   const auto make = [&]() -> Result<void> {
     const struct stat parent_status = TRY(at.backing().status());
-    TRY(put_sidecar(at.backing(), at.stored));
-    TRY(put_sidecar(at.backing(), stored));
+    TRY(put_new_sidecar(at.directory->backing, at.stored));
+    TRY(put_new_sidecar(at.directory->backing, stored));
     TRY(at.backing().make_symlink(at.stored.text, stored.text));
     there = true;
     return give_to(who, at.backing(), at.stored.text, S_IFLNK, parent_status);
@@ -210,8 +230,11 @@ Result<Entry> Vfs::link(const Who& who, InodeId inode, InodeId new_parent,
     // An entry that is there keeps its binding whatever becomes of this one.
     if (to.backing().status_of(to.stored.text).ok()) return errno_error(EEXIST);
     const auto place = [&]() -> Result<void> {
-      if (file != nullptr) TRY(file->content().add_binding(binding));
-      TRY(put_sidecar(to.backing(), to.stored));
+      if (file != nullptr) {
+        TRY(file->content().add_binding(binding));
+        TRY(file->content().sync_header());
+      }
+      TRY(put_sidecar(to.backing(), to.stored, true));
       return at_place(who, inode, [&](const Spot& from) -> Result<void> {
         if (from.directory->scope != to.directory->scope) return errno_error(EXDEV);
         return from.backing().link(from.stored.text, to.backing(), to.stored.text);
@@ -219,7 +242,7 @@ Result<Entry> Vfs::link(const Who& who, InodeId inode, InodeId new_parent,
     };
     auto linked = place();
     if (!linked && linked.error().errno_value != EEXIST) {
-      if (file != nullptr) (void)file->content().drop_binding(binding);
+      if (file != nullptr) file->content().retire_binding(binding);
       drop_unused_sidecar(to);
     }
     return linked;
@@ -256,9 +279,8 @@ void Vfs::drop_link(OpenFile& file, const Spot& spot) {
     file.mark_deleted();
     return;
   }
-  auto dropped = file.content().drop_binding(
+  file.content().retire_binding(
       spot.names->bind_file(file.content().keys().file, spot.directory->id, spot.name));
-  if (!dropped) options_.report(dropped.error());
 }
 
 Result<void> Vfs::unlink(const Who& who, InodeId parent, std::string_view name) {

@@ -31,17 +31,31 @@ class Vfs::Movable {
     if (file_ != nullptr) vfs_->let_go(file_);
   }
 
-  /// It lies at `at` and may also be found at `also` from now on.
-  Result<void> bind_also(const Spot& at, const Spot& also) {
-    if (file_ != nullptr) return file_->content().add_binding(file_binding(also));
+  /// It lies at `at` and may also be found at `also` from now on: on the disk, too, lest the
+  /// renaming gets there without it. A file of which nothing is there yet can have nothing lost,
+  /// unless it takes another's place.
+  Result<void> bind_also(const Spot& at, const Spot& also, bool replaces) {
+    if (file_ != nullptr) {
+      TRY(file_->content().add_binding(file_binding(also)));
+      return replaces ? file_->content().sync(true) : file_->content().sync_header();
+    }
     if (directory_ != nullptr) return rewrite_record(*at.names, &also, nullptr);
     if (S_ISLNK(status_.st_mode)) return rewrite_link(at, &also, nullptr);
     return {};
   }
 
-  /// It lies at `at` and may no longer be found at `no_more`.
+  /// It lies at `at` and may no longer be found at `no_more`, once that is on the disk: a file's
+  /// binding is dropped at the next sync of the filesystem, the rarer others wait for the disk
+  /// here.
   Result<void> unbind(const Spot& at, const Spot& no_more) {
-    if (file_ != nullptr) return file_->content().drop_binding(file_binding(no_more));
+    if (file_ != nullptr) {
+      file_->content().retire_binding(file_binding(no_more));
+      return {};
+    }
+    if (directory_ != nullptr || S_ISLNK(status_.st_mode)) {
+      TRY(at.backing().sync());
+      if (no_more.directory != at.directory) TRY(no_more.backing().sync());
+    }
     if (directory_ != nullptr) return rewrite_record(*at.names, nullptr, &no_more);
     if (S_ISLNK(status_.st_mode)) return rewrite_link(at, nullptr, &no_more);
     return {};
@@ -94,7 +108,7 @@ class Vfs::Movable {
     }
     if (drop != nullptr) std::erase(record.bindings, directory_binding(*drop));
     ++record.generation;
-    TRY(write_directory_block(*directory_->backing, names.seal_directory(record), false));
+    TRY(write_directory_block(*directory_->backing, names.seal_directory(record), true));
     // Replacing the record touched the directory; its times are its entries'.
     const struct timespec times[2] = {before.st_atim, before.st_mtim};
     return directory_->backing->set_times(".", times);
@@ -110,8 +124,8 @@ class Vfs::Movable {
     const StoredText text =
         at.names->encode_target(target_, bind(at), second != nullptr ? bind(*second) : Binding{});
     const auto write = [&]() -> Result<void> {
-      TRY(put_sidecar(at.backing(), text));
-      if (second != nullptr) TRY(put_sidecar(second->backing(), text));
+      TRY(put_sidecar(at.backing(), text, true));
+      if (second != nullptr) TRY(put_sidecar(second->backing(), text, true));
       return replace_link(at, text.text);
     };
     if (auto written = write(); !written) {
@@ -230,8 +244,8 @@ Result<void> Vfs::move(const Who& who, const Spot& from, const Spot& to, const s
 /// Binds the object to both places, renames it in the backing, drops the old binding.
 Result<void> Vfs::carry(Movable& object, const Spot& from, const Spot& to,
                         const std::optional<struct stat>& victim, unsigned flags) {
-  auto moved = object.bind_also(from, to);
-  if (moved) moved = put_sidecar(to.backing(), to.stored);
+  auto moved = object.bind_also(from, to, victim.has_value());
+  if (moved) moved = put_sidecar(to.backing(), to.stored, true);
   if (moved) {
     WriteLock lock(moving_);
     moved = from.backing().rename(from.stored.text, to.backing(), to.stored.text, flags);
@@ -256,8 +270,8 @@ Result<void> Vfs::exchange(const Who& who, const Spot& from, const Spot& to,
                            const struct stat& from_status, const struct stat& to_status) {
   Movable one = TRY(Movable::hold(*this, who, from, from_status));
   Movable other = TRY(Movable::hold(*this, who, to, to_status));
-  auto exchanged = one.bind_also(from, to);
-  if (exchanged) exchanged = other.bind_also(to, from);
+  auto exchanged = one.bind_also(from, to, true);
+  if (exchanged) exchanged = other.bind_also(to, from, true);
   if (exchanged) {
     WriteLock lock(moving_);
     exchanged =

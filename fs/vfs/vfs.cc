@@ -7,35 +7,37 @@
 namespace coffer {
 namespace {
 
-/// A journal left by a program that knows them must be replayed by one (fs/FORMAT.md, 7).
-Result<void> refuse_journals(const BackingDir& private_dir) {
-  const auto journals = private_dir.open_dir(kJournalDir);
-  if (!journals) return {};  // none were ever written
-  const auto reader = TRY((*journals)->reader());
-  while (const auto entry = TRY(reader->next())) {
-    if (entry->name == "." || entry->name == "..") continue;
-    return Error{
-        Code::kUnsupported, 0,
-        "the store has unfinished journals of a newer coffer; mount it once with that program"};
-  }
-  return {};
+/// The directory of journals, made if it is not there and may be.
+Result<std::shared_ptr<const BackingDir>> journal_directory(const BackingDir& private_dir,
+                                                            bool read_only) {
+  auto dir = private_dir.open_dir(kJournalDir);
+  if (dir || dir.error().code != Code::kNotFound) return dir;
+  if (read_only) return std::shared_ptr<const BackingDir>();
+  TRY(private_dir.make_dir(kJournalDir, 0700));
+  return private_dir.open_dir(kJournalDir);
 }
 
 }  // namespace
 
-Vfs::Vfs(std::shared_ptr<const BackingDir> root, StoreId store, const AeadEngine& engine,
-         KeyBroker& broker, Recorder* recorder, const Options& options, bool encrypted_names,
-         BackingId root_id)
+Vfs::Vfs(std::shared_ptr<const BackingDir> root, std::unique_ptr<JournalDir> journals,
+         StoreId store, const AeadEngine& engine, KeyBroker& broker, Recorder* recorder,
+         const Options& options, bool encrypted_names, BackingId root_id)
     : options_(options),
       store_(store),
       broker_(broker),
       recorder_(recorder),
       root_(std::move(root)),
       nodes_(options.node_cache_bytes),
-      content_{.engine = engine, .nodes = nodes_, .scratch = scratch_, .store = store},
+      journals_(std::move(journals)),
+      content_{.engine = engine,
+               .nodes = nodes_,
+               .scratch = scratch_,
+               .journals = *journals_,
+               .store = store},
       names_(broker, store, encrypted_names),
       inodes_(root_id),
-      directories_(options.directory_cache) {}
+      directories_(options.directory_cache),
+      unsynced_(root_) {}
 
 Vfs::~Vfs() = default;
 
@@ -46,11 +48,12 @@ Result<std::unique_ptr<Vfs>> Vfs::create(const std::string& root, StoreId store,
   auto backing = TRY(BackingDir::open_root(calls, root));
   auto private_dir = backing->open_dir(kPrivateDir);
   if (!private_dir) return Error{Code::kNotAStore, 0, root + " is not a coffer store"};
-  TRY(refuse_journals(**private_dir));
+  auto journals = TRY(JournalDir::open(TRY(journal_directory(**private_dir, options.read_only)),
+                                       !options.read_only));
   const bool encrypted = TRY(broker.policy())->names() == NamesMode::kEncrypted;
   const BackingId root_id = backing_id(TRY(backing->status()));
-  std::unique_ptr<Vfs> vfs(
-      new Vfs(std::move(backing), store, engine, broker, recorder, options, encrypted, root_id));
+  std::unique_ptr<Vfs> vfs(new Vfs(std::move(backing), std::move(journals), store, engine, broker,
+                                   recorder, options, encrypted, root_id));
   if (!options.read_only) {
     if (auto made = (*private_dir)->make_dir(kTemporaryDir, 0700);
         !made && made.error().code != Code::kExists) {
@@ -76,15 +79,16 @@ Result<struct statvfs> Vfs::filesystem() {
 Result<void> Vfs::finish() {
   Result<void> outcome;
   for (const auto& file : files_.all()) {
-    auto committed = file->content().commit();
-    if (committed) {
+    auto settled = file->content().settle();
+    if (settled) {
       note_state(*file);  // a deleted file that is still open ends with the program
     } else {
-      options_.report(committed.error());
-      outcome = std::move(committed);
+      options_.report(settled.error());
+      outcome = std::move(settled);
     }
   }
-  if (recorder_ != nullptr) {
+  // Once more for the states that come of dropping bindings after the first.
+  for (int round = 0; round < 2 && recorder_ != nullptr; ++round) {
     if (auto flushed = recorder_->flush(); !flushed) outcome = std::move(flushed);
   }
   return outcome;

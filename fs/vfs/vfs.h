@@ -12,6 +12,7 @@
 #include "fs/vfs/inode_table.h"
 #include "fs/vfs/open_file.h"
 #include "fs/vfs/types.h"
+#include "fs/vfs/unsynced_files.h"
 #include "keystore/broker/key_broker.h"
 #include "keystore/broker/recorder.h"
 
@@ -51,13 +52,17 @@ class Vfs {
     std::size_t directory_cache = 1024;
     std::size_t node_cache_bytes = std::size_t{32} << 20U;
     Syscalls* calls = nullptr;  ///< null: the real ones
+    /// The last program that wrote to the store did not come to its end.
+    bool after_crash = false;
     /// Hears of failures that no caller waits for.
     std::function<void(const Error&)> report = [](const Error&) {};
+    /// Hears of what was done without being asked: recoveries after a crash.
+    std::function<void(const std::string&)> tell = [](const std::string&) {};
   };
 
   /// The filesystem of the backing directory `root`. `engine`, `broker` and `recorder` outlive it;
   /// `recorder` is null where the keystore can't be written. kNotAStore if `root` has no directory
-  /// record, kUnsupported if journals wait there.
+  /// record.
   static Result<std::unique_ptr<Vfs>> create(const std::string& root, StoreId store,
                                              const AeadEngine& engine, KeyBroker& broker,
                                              Recorder* recorder, const Options& options);
@@ -132,6 +137,13 @@ class Vfs {
   Result<Entry> lookup_listed(DirectoryHandle& handle, std::string_view name);
   Result<void> sync_directory(DirectoryHandle& handle);
 
+  /// Settles the files that were closed with a journal.
+  void settle_closed();
+  /// The same, and everything on the backing filesystem is on the disk then: for the recorder,
+  /// about once a second.
+  Result<void> make_durable();
+  /// Journals that a crash left and no opening has settled yet.
+  [[nodiscard]] std::size_t journals_left() const { return journals_->left(); }
   /// Commits every open file and waits until all of it is on record: before the program ends.
   Result<void> finish();
 
@@ -159,9 +171,9 @@ class Vfs {
   /// An object whose bindings follow it from place to place (rename.cc).
   class Movable;
 
-  Vfs(std::shared_ptr<const BackingDir> root, StoreId store, const AeadEngine& engine,
-      KeyBroker& broker, Recorder* recorder, const Options& options, bool encrypted_names,
-      BackingId root_id);
+  Vfs(std::shared_ptr<const BackingDir> root, std::unique_ptr<JournalDir> journals, StoreId store,
+      const AeadEngine& engine, KeyBroker& broker, Recorder* recorder, const Options& options,
+      bool encrypted_names, BackingId root_id);
 
   // resolve.cc: from inodes to backing directories and names.
   Result<std::shared_ptr<const Directory>> directory(const Who& who, InodeId inode);
@@ -185,6 +197,9 @@ class Vfs {
   [[nodiscard]] Result<void> require_writable() const;
 
   // attributes.cc
+  /// True if the entry is a file of which the backing has nothing but the name: its creation had
+  /// not reached the disk when the power went. It is not there, and goes.
+  bool drop_unborn(const Spot& spot, const struct stat& status);
   /// The backing's attributes in plaintext terms.
   Result<struct stat> plain_status(const Directory& directory, const std::string& stored,
                                    struct stat status);
@@ -210,8 +225,21 @@ class Vfs {
   Result<std::shared_ptr<OpenFile>> open_at(const Who& who, InodeId inode, const Spot& spot,
                                             const OpenRequest& request);
   Result<void> join(const Who& who, const OpenFile& file, const OpenRequest& request);
-  /// Commits, counts one handle less, and sees to the record if it was the last.
+  /// Commits, notes the state for the record, and counts one handle less: at once, or when the
+  /// file's journal was applied.
   void let_go(const std::shared_ptr<OpenFile>& file);
+  void drop_handle(const std::shared_ptr<OpenFile>& file);
+  /// Leaves it to the recorder's thread to settle the file, for which one handle of it is kept;
+  /// false, and nothing done, if that is not to be.
+  bool linger(const std::shared_ptr<OpenFile>& file);
+  /// True if it was kept, and its handle is the caller's now.
+  bool stop_lingering(const std::shared_ptr<OpenFile>& file);
+  std::vector<std::shared_ptr<OpenFile>> take_lingering();
+  /// Applies the journal and drops retired bindings, now.
+  Result<void> settle(OpenFile& file);
+  /// Reports what nobody waits for.
+  void report_of(const OpenFile& file, Result<void> outcome);
+  static FileRecord record_of(const OpenFile& file);
   /// What became of the file, for the record.
   void note_state(OpenFile& file);
   static Result<void> cut_to_nothing(const OpenFile& file);
@@ -230,6 +258,9 @@ class Vfs {
   /// After the entry at `spot` is gone: the file was deleted with it, or is no longer to be found
   /// there.
   void drop_link(OpenFile& file, const Spot& spot);
+  /// The sidecar of what is about to be made, to be synced later.
+  Result<void> put_new_sidecar(const std::shared_ptr<const BackingDir>& dir,
+                               const StoredText& stored);
   /// After an entry could not be made: the sidecar goes, unless it is that of an entry that was
   /// there before.
   static void drop_unused_sidecar(const Spot& spot);
@@ -261,11 +292,16 @@ class Vfs {
 
   NodeCache nodes_;
   ScratchPool scratch_;
+  const std::unique_ptr<JournalDir> journals_;
   const ContentContext content_;
   NamesCache names_;
   InodeTable inodes_;
   DirectoryCache directories_;
   OpenFileTable files_;
+  UnsyncedFiles unsynced_;
+  Mutex settling_;  // before all others
+  Mutex lingering_mutex_;
+  std::vector<std::shared_ptr<OpenFile>> lingering_ GUARDED_BY(lingering_mutex_);
   SharedMutex moving_;  // exclusive while a rename changes backing and table; see fs/LOCKING.md
 };
 

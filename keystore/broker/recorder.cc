@@ -47,6 +47,15 @@ void Recorder::note(const FileRecord& record) {
   if (gone) known.state = last_state;
 }
 
+std::uint64_t Recorder::noted(FileId file, KeyVersion version) {
+  MutexLock lock(mutex_);
+  if (const auto found = waiting_.find({file, version}); found != waiting_.end()) {
+    return found->second.generation;
+  }
+  const auto found = being_written_.find({file, version});
+  return found == being_written_.end() ? 0 : found->second;
+}
+
 void Recorder::loop() {
   while (true) {
     {
@@ -69,7 +78,10 @@ Result<void> Recorder::write_batch() {
   {
     MutexLock lock(mutex_);
     batch.reserve(waiting_.size());
-    for (const auto& [key, record] : waiting_) batch.push_back(record);
+    for (const auto& [key, record] : waiting_) {
+      batch.push_back(record);
+      being_written_.emplace_hint(being_written_.end(), key, record.generation);
+    }
     waiting_.clear();
   }
   if (batch.empty()) return {};
@@ -83,8 +95,9 @@ Result<void> Recorder::write_batch() {
     return {};
   };
   auto written = write();
+  MutexLock lock(mutex_);
+  being_written_.clear();
   if (!written) {
-    MutexLock lock(mutex_);
     // What was noted meanwhile is the later.
     const auto meanwhile = std::exchange(waiting_, {});
     for (const FileRecord& record : batch) note(record);

@@ -27,6 +27,8 @@ class Recorder {
   /// Takes note. Of several records of a key, the newest generation is kept; and a deletion,
   /// whatever is noted after it.
   void add(const FileRecord& record);
+  /// The newest generation of a key that was noted and is not recorded yet; 0 if there is none.
+  std::uint64_t noted(FileId file, KeyVersion version);
   /// Records everything noted before the call.
   Result<void> flush();
 
@@ -44,6 +46,7 @@ class Recorder {
   CondVar changed_;
   // In the order of the table: keys made together lie together, and so do their pages.
   std::map<std::pair<FileId, KeyVersion>, FileRecord> waiting_ GUARDED_BY(mutex_);
+  std::map<std::pair<FileId, KeyVersion>, std::uint64_t> being_written_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

@@ -432,5 +432,4 @@ VARIANTS = [
     whole("keystore without a schema version", lambda s: s.sql("PRAGMA user_version = 0"), 8, "no schema version"),
     whole("keystore of another application", lambda s: s.sql("PRAGMA application_id = 1"), 8, "not a coffer keystore"),
     whole("a rollback journal beside the keystore", lambda s: (s.store / ".coffer/keystore.db-journal").write_bytes(b"x"), 8, "none of its files"),
-    whole("a journal that waits to be replayed", lambda s: (s.store / ".coffer/journal" / ("0" * 32)).write_bytes(b"x"), 22, "journals"),
 ]

@@ -43,6 +43,7 @@ class RandomOperations : public ::testing::TestWithParam<Setup> {
 
   void reopen() {
     driver_.pause();
+    store_.vfs().settle_closed();
     EXPECT_EQ(store_.vfs().counts().inodes, 1U) << "inodes that nobody holds";
     EXPECT_EQ(store_.vfs().counts().open_files, 0U);
     EXPECT_EQ(store_.key_states()[KeyState::kActive], driver_.files());

@@ -56,6 +56,7 @@ TEST_P(SeveralThreads, AgreeWithTheirModels) {
       });
     }
     for (std::thread& thread : threads) thread.join();
+    store.vfs().settle_closed();
     EXPECT_EQ(store.vfs().counts().inodes, 1U) << "inodes that nobody holds";
     EXPECT_EQ(store.vfs().counts().open_files, 0U);
     store.reopen({.directory_cache = 4});

@@ -116,6 +116,15 @@ ContentWorld::ContentWorld(AeadEngine::Choice choice, std::size_t cache_bytes)
   store_.bytes.fill(0x5c);
 }
 
+ContentContext ContentWorld::context(Syscalls& calls) {
+  auto dir = BackingDir::open_root(calls, journals_.path());
+  auto journals = dir ? JournalDir::open(std::move(*dir), true)
+                      : Result<std::unique_ptr<JournalDir>>(std::move(dir).error());
+  if (!journals) throw std::runtime_error(journals.error().message());
+  opened_journals_.push_back(std::move(*journals));
+  return {engine_, nodes_, scratch_, *opened_journals_.back(), store_};
+}
+
 std::shared_ptr<const FileKeys> ContentWorld::keys(Suite suite, unsigned file) const {
   Chooser choose(file);
   SecretBytes dek(32);
@@ -127,17 +136,23 @@ std::unique_ptr<EncryptedFile> ContentWorld::create(const MemoryFile& backing, u
                                                     const std::shared_ptr<const FileKeys>& keys,
                                                     Syscalls& calls) {
   auto file =
-      EncryptedFile::create(context(), backing.open(calls), keys, chunk_log2, test_binding());
+      EncryptedFile::create(context(calls), backing.open(calls), keys, chunk_log2, test_binding());
   if (!file) throw std::runtime_error(file.error().message());
   return std::move(*file);
 }
 
 Result<std::unique_ptr<EncryptedFile>> ContentWorld::open(
-    const MemoryFile& backing, const std::shared_ptr<const FileKeys>& keys, Syscalls& calls) {
+    const MemoryFile& backing, const std::shared_ptr<const FileKeys>& keys, Syscalls& calls,
+    const KnownGenerations& known) {
   BackingFile file = backing.open(calls);
   const RawHeader raw = TRY(read_raw_header(file));
   TRY(peek_header(raw));
-  return EncryptedFile::open(context(), std::move(file), raw, keys);
+  return EncryptedFile::open(context(calls), std::move(file), raw, keys, known);
+}
+
+Result<void> drop_binding(EncryptedFile& file, const Binding& binding) {
+  file.retire_binding(binding);
+  return file.drop_retired({&binding, 1});
 }
 
 Binding test_binding(unsigned number) {

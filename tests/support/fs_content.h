@@ -7,6 +7,7 @@
 
 #include "fs/content/encrypted_file.h"
 #include "tests/support/fs_random.h"
+#include "tests/support/temp_dir.h"
 
 namespace coffer::testing {
 
@@ -53,7 +54,10 @@ class ContentWorld {
   explicit ContentWorld(AeadEngine::Choice choice = AeadEngine::Choice::kFastest,
                         std::size_t cache_bytes = std::size_t{4} << 20);
 
-  [[nodiscard]] ContentContext context() { return {engine_, nodes_, scratch_, store_}; }
+  /// With the journals as a program finds them that begins now.
+  [[nodiscard]] ContentContext context(Syscalls& calls = real_syscalls());
+  /// Where journals lie.
+  [[nodiscard]] const TempDir& journals() const { return journals_; }
   [[nodiscard]] const AeadEngine& engine() const { return engine_; }
   [[nodiscard]] StoreId store() const { return store_; }
   NodeCache& nodes() { return nodes_; }
@@ -65,16 +69,24 @@ class ContentWorld {
   std::unique_ptr<EncryptedFile> create(const MemoryFile& backing, unsigned chunk_log2,
                                         const std::shared_ptr<const FileKeys>& keys,
                                         Syscalls& calls = real_syscalls());
+  /// `known`: unless said otherwise, whatever the header's state is, it is on record.
   Result<std::unique_ptr<EncryptedFile>> open(const MemoryFile& backing,
                                               const std::shared_ptr<const FileKeys>& keys,
-                                              Syscalls& calls = real_syscalls());
+                                              Syscalls& calls = real_syscalls(),
+                                              const KnownGenerations& known = kOnRecord);
+  static constexpr KnownGenerations kOnRecord{.recorded = ~std::uint64_t{0}};
 
  private:
   AeadEngine engine_;
   NodeCache nodes_;
   ScratchPool scratch_;
+  TempDir journals_;
+  std::vector<std::unique_ptr<JournalDir>> opened_journals_;
   StoreId store_;
 };
+
+/// Drops a binding as the filesystem does, without waiting for the disk.
+Result<void> drop_binding(EncryptedFile& file, const Binding& binding);
 
 /// A binding for tests that need one, told from others by `number`.
 Binding test_binding(unsigned number = 0);

@@ -19,6 +19,7 @@ class StoreTest : public ::testing::Test {
 
   void TearDown() override {
     if (store_.is_open()) {
+      vfs().settle_closed();
       EXPECT_EQ(vfs().counts().inodes, 1U) << "inodes that nobody holds";
       EXPECT_EQ(vfs().counts().open_files, 0U);
       store_.close();

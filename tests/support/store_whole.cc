@@ -81,9 +81,13 @@ Result<void> WholeStore::try_open(const StoreOpening& opening) {
   broker_ = TRY(KeyBroker::create(*keyring_, *audit_, clock_));
   const auto report = [this](const Error& error) { note_report(error); };
   if (!opening.read_only) {
-    // Nothing here loses power: what the kernel has is durable enough.
     recorder_ = std::make_unique<Recorder>(
-        *keyring_, [] { return Result<void>(); }, report);
+        *keyring_,
+        [this] {
+          vfs_->settle_closed();
+          return Result<void>();  // nothing here loses power: what the kernel has is durable enough
+        },
+        report);
   }
   auto vfs = Vfs::create(backing(), id_, *engine_, *broker_, recorder_.get(),
                          {.read_only = opening.read_only,
@@ -103,8 +107,8 @@ void WholeStore::close() {
   if (auto finished = vfs_->finish(); !finished && !reports_allowed_) {
     ADD_FAILURE() << "finish: " << finished.error().message();
   }
-  vfs_.reset();
   recorder_.reset();
+  vfs_.reset();
   broker_.reset();
   audit_.reset();
   keyring_.reset();

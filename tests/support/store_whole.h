@@ -97,8 +97,8 @@ class WholeStore {
   std::unique_ptr<AuditLog> audit_;
   std::optional<AeadEngine> engine_;
   std::unique_ptr<KeyBroker> broker_;
-  std::unique_ptr<Recorder> recorder_;
   std::unique_ptr<Vfs> vfs_;
+  std::unique_ptr<Recorder> recorder_;
 };
 
 /// A user who is not the one that runs the test, in the calling thread.

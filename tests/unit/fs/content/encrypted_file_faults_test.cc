@@ -16,6 +16,7 @@ namespace {
 using testing::Chooser;
 using testing::ContentModel;
 using testing::ContentWorld;
+using testing::drop_binding;
 using testing::HookedSyscalls;
 using testing::MemoryFile;
 using testing::SystemCall;
@@ -102,7 +103,7 @@ class FaultyRun {
       expect_content();
       if (::testing::Test::HasFailure()) return;
     }
-    ASSERT_TRUE(file_->commit().ok());
+    ASSERT_TRUE(file_->settle().ok());
     auto opened = world_.open(backing_, keys_);
     ASSERT_TRUE(opened.ok()) << opened.error().message();
     file_ = std::move(*opened);
@@ -182,7 +183,7 @@ class FaultyRun {
         result_ = file_->add_binding(test_binding(1));
         break;
       case Kind::kUnbind:
-        result_ = file_->drop_binding(test_binding(1));
+        result_ = drop_binding(*file_, test_binding(1));
         break;
       case Kind::kSync:
         result_ = file_->sync(false);

@@ -31,7 +31,7 @@ class EncryptedFileRollback : public ::testing::Test {
     older_.copy_from(newer_);
     older_generation_ = file->committed().generation;
     ASSERT_TRUE(file->write(kChanged, ByteVector(4096, 'B')).ok());
-    ASSERT_TRUE(file->sync(false).ok());
+    ASSERT_TRUE(file->settle().ok());
   }
   /// What a chunk reads as: its letter, or 0 for an error.
   char letter(EncryptedFile& file, std::uint64_t offset) {

@@ -15,6 +15,7 @@ namespace {
 
 using testing::Chooser;
 using testing::ContentWorld;
+using testing::drop_binding;
 using testing::HookedSyscalls;
 using testing::MemoryFile;
 using testing::SystemCall;
@@ -77,7 +78,7 @@ TEST_F(EncryptedFileTest, OnlyWhatWasCommittedIsFoundAgain) {
   EXPECT_EQ(text(*reopen(), 0, 100), "first");
   ASSERT_TRUE(file->append(ByteVector(9000, 'x')).ok());
   EXPECT_EQ(reopen()->size(), 5U);
-  ASSERT_TRUE(file->commit().ok());
+  ASSERT_TRUE(file->settle().ok());
   EXPECT_EQ(text(*reopen(), 0, 20), "firstxxxxxxxxxxxxxxx");
 }
 
@@ -93,7 +94,7 @@ TEST_F(EncryptedFileTest, ACommitOfNothingWritesNothing) {
   };
   EXPECT_TRUE(file->commit().ok());
   EXPECT_TRUE(file->add_binding(test_binding()).ok()) << "it is there already";
-  EXPECT_TRUE(file->drop_binding(test_binding(5)).ok()) << "it never was";
+  EXPECT_TRUE(drop_binding(*file, test_binding(5)).ok()) << "it never was";
   EXPECT_TRUE(file->truncate(1).ok());
   EXPECT_EQ(calls, 0);
   EXPECT_EQ(file->committed().generation, before.generation);
@@ -168,7 +169,7 @@ TEST_F(EncryptedFileTest, TheSameDataIsNeverSealedAlike) {
     for (int i = 0; i < 20; ++i, ++seals) {
       const std::uint64_t chunk = static_cast<std::uint64_t>(i % 3);
       ASSERT_TRUE(writer.write(chunk * 4096, data).ok());
-      ASSERT_TRUE(writer.commit().ok());
+      ASSERT_TRUE(writer.settle().ok());
       ciphers.insert(to_hex(backing_.bytes(8192 + 4096 + chunk * 4096, 4096)));
       entries.insert(to_hex(backing_.bytes(8192 + chunk * 32, 12)));
     }
@@ -196,7 +197,7 @@ TEST_F(EncryptedFileTest, NoNonceOfASessionComesTwice) {
       default:
         ASSERT_TRUE(file->truncate(size + choose.below(5000)).ok());
     }
-    ASSERT_TRUE(file->commit().ok());
+    ASSERT_TRUE(file->settle().ok());
     if (file->size() == 0) continue;
     const ByteVector leaf = backing_.bytes(8192, 4096);
     std::set<std::string> now;
@@ -228,7 +229,7 @@ TEST_F(EncryptedFileTest, TheCommitKeepsTheTimeOfTheWrite) {
   expect_old();
   ASSERT_TRUE(file->add_binding(test_binding(1)).ok());
   expect_old();
-  ASSERT_TRUE(file->drop_binding(test_binding(1)).ok());
+  ASSERT_TRUE(drop_binding(*file, test_binding(1)).ok());
   expect_old();
   ASSERT_TRUE(file->sync(false).ok());
   expect_old();
@@ -253,10 +254,10 @@ TEST_F(EncryptedFileTest, BindingsAreKeptAndCounted) {
     for (unsigned i = 0; i < 238; ++i) EXPECT_TRUE(again->has_binding(test_binding(i)));
     EXPECT_FALSE(again->has_binding(test_binding(238)));
   }
-  ASSERT_TRUE(file->drop_binding(test_binding(100)).ok());
+  ASSERT_TRUE(drop_binding(*file, test_binding(100)).ok());
   ASSERT_TRUE(file->add_binding(test_binding(238)).ok());
   EXPECT_EQ(file->add_binding(test_binding(239)).error().errno_value, EMLINK);
-  for (unsigned i = 0; i <= 238; ++i) ASSERT_TRUE(file->drop_binding(test_binding(i)).ok());
+  for (unsigned i = 0; i <= 238; ++i) ASSERT_TRUE(drop_binding(*file, test_binding(i)).ok());
   const auto again = reopen();
   for (unsigned i = 0; i <= 238; ++i) EXPECT_FALSE(again->has_binding(test_binding(i)));
   EXPECT_EQ(text(*again, 0, 20), "uncommitted");

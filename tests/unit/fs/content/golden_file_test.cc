@@ -11,6 +11,7 @@
 namespace coffer {
 namespace {
 
+using testing::ContentWorld;
 using testing::MemoryFile;
 using testing::unhex;
 
@@ -57,7 +58,7 @@ class GoldenFile : public ::testing::TestWithParam<AeadEngine::Choice> {
     return FileKeys::derive(engine_, suite, dek, id_from<FileId>(0x30), KeyVersion{7}, ScopeId{9});
   }
   [[nodiscard]] ContentContext context() {
-    return {engine_, nodes_, scratch_, id_from<StoreId>(0x20)};
+    return {engine_, nodes_, scratch_, *journals_, id_from<StoreId>(0x20)};
   }
 
   /// A header by the table of fs/FORMAT.md 3.1.
@@ -76,12 +77,14 @@ class GoldenFile : public ::testing::TestWithParam<AeadEngine::Choice> {
   Result<std::unique_ptr<EncryptedFile>> open(const MemoryFile& file, Suite suite) {
     BackingFile backing = file.open();
     const RawHeader raw = TRY(read_raw_header(backing));
-    return EncryptedFile::open(context(), std::move(backing), raw, keys(suite));
+    return EncryptedFile::open(context(), std::move(backing), raw, keys(suite),
+                               ContentWorld::kOnRecord);
   }
 
   AeadEngine engine_ = AeadEngine::create(GetParam()).value();
   NodeCache nodes_{1 << 20};
   ScratchPool scratch_;
+  std::unique_ptr<JournalDir> journals_ = *JournalDir::open(nullptr, false);
 };
 
 INSTANTIATE_TEST_SUITE_P(Engines, GoldenFile,

@@ -25,7 +25,7 @@ class HashTreeBench {
 
   /// Forgets all that is in memory, as if the file had been closed; the cache stays.
   void reopen(const Hash& root, std::uint64_t plain_size) {
-    tree_ = std::make_unique<HashTree>(backing_, geometry_, cache_, root, plain_size);
+    tree_ = std::make_unique<HashTree>(body_, geometry_, cache_, root, plain_size);
     chunks_ = geometry_.chunk_count(plain_size);
   }
   void flush_and_reopen() {
@@ -78,7 +78,7 @@ class HashTreeBench {
   /// As expect_all, of another tree that begins with nothing in memory.
   void expect_all_on_disk() {
     NodeCache cache(1);
-    HashTree other(backing_, geometry_, cache, tree_->root(), chunks_ * 4096);
+    HashTree other(body_, geometry_, cache, tree_->root(), chunks_ * 4096);
     for (const auto& [chunk, entry] : expected_) {
       Entry read;
       const auto done = other.read_entries(chunk, read);
@@ -108,6 +108,9 @@ class HashTreeBench {
   MemoryFile file_;
   HookedSyscalls calls_;
   BackingFile backing_ = file_.open(calls_);
+  ContentWorld world_;
+  // Nothing is counted on: all goes straight to its place.
+  Body body_{backing_, Journal(world_.context().journals, world_.store(), world_.keys()), 0};
   NodeCache cache_;
   std::unique_ptr<HashTree> tree_;
   std::uint64_t chunks_ = 0;

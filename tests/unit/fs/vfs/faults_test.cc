@@ -236,6 +236,7 @@ TEST_P(FaultsTest, TheTreeIsAsBeforeOrAsAfter) {
                                                    << print(before) << "after\n"
                                                    << print(after);
       }
+      vfs().settle_closed();
       EXPECT_EQ(vfs().counts().inodes, 1U);
       EXPECT_EQ(vfs().counts().open_files, 0U);
       left[dir] = now;

@@ -1,0 +1,218 @@
+// How a file is opened: the part of EncryptedFile that finds its state, whatever a crash has left
+// (fs/FORMAT.md, 7). The rest is in encrypted_file.cc.
+
+#include <algorithm>
+#include <cerrno>
+
+#include "fs/content/encrypted_file.h"
+
+namespace coffer {
+
+EncryptedFile::EncryptedFile(const ContentContext& context, BackingFile backing,
+                             std::shared_ptr<const FileKeys> keys, HeaderSlots slots)
+    : context_(context),
+      keys_(std::move(keys)),
+      geometry_(slots.current().chunk_log2),
+      backing_(std::move(backing)),
+      slots_(std::move(slots)),
+      body_(backing_, Journal(context.journals, context.store, keys_),
+            geometry_.backing_size(slots_.current().plain_size)),
+      tree_(body_, geometry_, context.nodes, slots_.current().root, slots_.current().plain_size),
+      size_(slots_.current().plain_size) {
+  if (slots_.older().has_value()) {
+    body_.count_on(geometry_.backing_size(slots_.older()->plain_size));
+  }
+}
+
+Result<std::unique_ptr<EncryptedFile>> EncryptedFile::create(const ContentContext& context,
+                                                             BackingFile backing,
+                                                             std::shared_ptr<const FileKeys> keys,
+                                                             unsigned chunk_log2,
+                                                             const Binding& binding) {
+  FileHeader header;
+  header.suite = static_cast<std::uint16_t>(keys->suite);
+  header.chunk_log2 = chunk_log2;
+  header.store = context.store;
+  header.file = keys->file;
+  header.dek_version = keys->dek_version;
+  header.scope = keys->scope;
+  header.commitment = keys->commitment;
+  header.bindings = {binding};
+  HeaderSlots slots = TRY(HeaderSlots::create(backing, *keys, std::move(header)));
+  std::unique_ptr<EncryptedFile> file(
+      new EncryptedFile(context, std::move(backing), std::move(keys), std::move(slots)));
+  WriteLock lock(file->mutex_);
+  file->on_disk_ = false;
+  file->body_.set_unsynced(true);
+  return file;
+}
+
+/// Looks at the states that may be there, the newest first, until one stands.
+class EncryptedFile::Opening {
+ public:
+  using File = std::unique_ptr<EncryptedFile>;
+  using Pieces = std::span<const JournalContent::Piece>;
+
+  Opening(const ContentContext& context, BackingFile backing, std::shared_ptr<const FileKeys> keys,
+          const KnownGenerations& known)
+      : context_(context), keys_(std::move(keys)), known_(known), backing_(std::move(backing)) {}
+
+  /// As the slots say.
+  Result<File> from_slots(const RawHeader& raw) {
+    HeaderSlots slots = TRY(HeaderSlots::open(raw, *keys_, context_.store));
+    const std::uint64_t newest = slots.current().generation;
+    if (newest <= known_.recorded) return build(std::move(slots), {});
+    if (newest <= known_.noted) {
+      slots.doubt();
+      return build(std::move(slots), {});
+    }
+    // After a crash, or beside another program that has it open: a header may be there without its
+    // data.
+    auto whole = checked(slots, {});
+    Recovery recovery{.checked_whole = true};
+    const bool has_older =
+        slots.older().has_value() && slots.older()->generation >= known_.recorded;
+    if (is_damage(whole) && has_older) {
+      HeaderSlots older = slots;
+      older.retreat();
+      recovery.dropped = newest - older.current().generation;
+      whole = checked(std::move(older), {});
+    }
+    if (is_damage(whole)) {
+      // Damage, then: what can be read shall be.
+      recovery = {.checked_whole = true, .damaged = true};
+      whole = build(std::move(slots), {});
+    }
+    File file = TRY(std::move(whole));
+    if (context_.journals.writable()) TRY(file->backing_.sync(true));
+    file->recovery_ = recovery;
+    return file;
+  }
+
+  /// As the journal says that a crash left, if it says anything.
+  Result<File> from_journal(const RawHeader& raw, BackingFile left) {
+    const HeaderSlots slots = TRY(HeaderSlots::open(raw, *keys_, context_.store));
+    const JournalContent content = TRY(read_journal(left, *keys_, context_.store));
+    const auto bytes = static_cast<std::uint64_t>(TRY(left.status()).st_size);
+    const std::uint64_t newest = slots.current().generation;
+    journal_ = std::move(left);
+    for (std::size_t i = content.states.size(); i-- > 0;) {
+      const JournalContent::State& state = content.states[i];
+      const std::uint64_t generation = state.header.generation;
+      if (generation < newest || content.states.front().header.generation > newest + 1) break;
+      const Pieces pieces = Pieces(content.pieces).first(state.pieces);
+      HeaderSlots advanced = slots;
+      advanced.advance(state.header);
+      const bool sure = state.settled || generation <= known_.recorded;
+      auto file = sure ? build(std::move(advanced), pieces) : checked(std::move(advanced), pieces);
+      if (is_damage(file)) continue;
+      if (!file) return file;
+      if (context_.journals.writable()) TRY(apply(**file));
+      (*file)->recovery_ =
+          Recovery{.from_journal = generation - newest,
+                   .journal_bytes = bytes,
+                   .checked_whole = !sure,
+                   .dropped = content.states.back().header.generation - generation};
+      return file;
+    }
+    journal_.reset();
+    File file = TRY(from_slots(raw));
+    if (context_.journals.writable()) context_.journals.remove(keys_->file);
+    return file;
+  }
+
+ private:
+  static bool is_damage(const Result<File>& file) {
+    return !file && file.error().code == Code::kCorrupt;
+  }
+
+  /// The file in this state. An error leaves the parts here for the next.
+  Result<File> build(HeaderSlots slots, Pieces pieces) {
+    File file(new EncryptedFile(context_, std::move(*backing_), keys_, std::move(slots)));
+    WriteLock lock(file->mutex_);
+    if (journal_.has_value()) {
+      file->body_.journal().take_left(std::move(*journal_));
+      file->body_.overlay(pieces, file->geometry_.chunk_size());
+    }
+    const auto status = file->backing_.status();
+    const std::uint64_t expected = file->geometry_.backing_size(file->size());
+    const auto length = status ? static_cast<std::uint64_t>(status->st_size) : 0;
+    file->has_tail_ = length > expected;
+    Error reason{Code::kCorrupt, EIO,
+                 "the backing file is shorter than its header says: it was cut"};
+    if (!status) reason = status.error();
+    if (!status || (length < expected && pieces.empty())) {
+      take_back(*file);
+      return reason;
+    }
+    return file;
+  }
+
+  /// The same, if all of it authenticates.
+  Result<File> checked(HeaderSlots slots, Pieces pieces) {
+    File file = TRY(build(std::move(slots), pieces));
+    if (auto whole = file->verify_whole(); !whole) {
+      WriteLock lock(file->mutex_);
+      take_back(*file);
+      return std::move(whole).error();
+    }
+    return file;
+  }
+
+  void take_back(EncryptedFile& file) REQUIRES(file.mutex_) {
+    backing_ = std::move(file.backing_);
+    if (journal_.has_value()) journal_ = file.body_.journal().give_back();
+  }
+
+  static Result<void> apply(EncryptedFile& file) {
+    MutexLock turn(file.commit_mutex_);
+    WriteLock lock(file.mutex_);
+    TRY(file.backing_.make_writable());
+    TRY(file.body_.journal().file().sync(true));
+    TRY(file.write_applied());
+    file.body_.journal().remove();
+    return {};
+  }
+
+  ContentContext context_;
+  std::shared_ptr<const FileKeys> keys_;
+  KnownGenerations known_;
+  std::optional<BackingFile> backing_;
+  std::optional<BackingFile> journal_;
+};
+
+Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open(const ContentContext& context,
+                                                           BackingFile backing,
+                                                           const RawHeader& raw,
+                                                           std::shared_ptr<const FileKeys> keys,
+                                                           const KnownGenerations& known) {
+  const FileId id = keys->file;
+  if (!TRY(context.journals.find(id))) {
+    return Opening(context, std::move(backing), std::move(keys), known).from_slots(raw);
+  }
+  MutexLock turn(context.journals.settling());
+  auto left = context.journals.find(id);
+  if (!left) return std::move(left).error();
+  // Another may have applied it meanwhile: then what was read is old.
+  const RawHeader again = TRY(read_raw_header(backing));
+  Opening opening(context, std::move(backing), std::move(keys), known);
+  if (!left->has_value()) return opening.from_slots(again);
+  return opening.from_journal(again, std::move(**left));
+}
+
+Result<void> EncryptedFile::verify_whole() {
+  ReadLock lock(mutex_);
+  const auto buffer = context_.scratch.take();
+  const std::uint64_t size = size_.load(std::memory_order_relaxed);
+  const std::uint64_t chunks = geometry_.chunk_count(size);
+  for (std::uint64_t chunk = 0;;) {
+    chunk = TRY(tree_.find(chunk, HashTree::Kind::kData));
+    if (chunk >= chunks) return {};
+    const std::uint64_t start = geometry_.chunk_start(chunk);
+    const std::uint64_t length = std::min<std::uint64_t>(buffer.bytes().size(), size - start);
+    TRY(read_range(start, buffer.bytes().first(length)));
+    chunk = geometry_.chunk_of(start + length - 1) + 1;
+  }
+}
+
+}  // namespace coffer
