@@ -102,4 +102,13 @@ std::int64_t RawDatabase::number(const std::string& sql) {
   return values.front();
 }
 
+ByteVector RawDatabase::whole() {
+  sqlite3_int64 size = 0;
+  unsigned char* const bytes = sqlite3_serialize(handle_.get(), "main", &size, 0);
+  require(handle_.get(), bytes != nullptr, "serializing");
+  ByteVector content(bytes, bytes + size);
+  sqlite3_free(bytes);
+  return content;
+}
+
 }  // namespace coffer::testing

@@ -24,6 +24,8 @@ class RawDatabase {
   /// The one value of the one row, as bytes.
   ByteVector value(const std::string& sql);
   std::int64_t number(const std::string& sql);
+  /// The file it would be if all were checkpointed now.
+  ByteVector whole();
 
  private:
   struct Close {

@@ -31,6 +31,11 @@ WholeStore::WholeStore(StoreMaking making) : making_(std::move(making)) {
   open();
 }
 
+WholeStore::WholeStore(StoreId id, StoreMaking making) : making_(std::move(making)), id_(id) {
+  must_be(prepare_locked_memory(), "locked memory");
+  make_directory(backing());
+}
+
 WholeStore::~WholeStore() {
   if (is_open()) close();
 }
@@ -81,13 +86,12 @@ Result<void> WholeStore::try_open(const StoreOpening& opening) {
   broker_ = TRY(KeyBroker::create(*keyring_, *audit_, clock_));
   const auto report = [this](const Error& error) { note_report(error); };
   if (!opening.read_only) {
+    const auto settle = [this] {
+      vfs_->settle_closed();
+      return Result<void>();  // nothing here loses power: what the kernel has is durable enough
+    };
     recorder_ = std::make_unique<Recorder>(
-        *keyring_,
-        [this] {
-          vfs_->settle_closed();
-          return Result<void>();  // nothing here loses power: what the kernel has is durable enough
-        },
-        report);
+        *keyring_, opening.make_durable ? opening.make_durable : settle, report);
   }
   auto vfs = Vfs::create(backing(), id_, *engine_, *broker_, recorder_.get(),
                          {.read_only = opening.read_only,

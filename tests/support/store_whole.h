@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -31,6 +32,8 @@ struct StoreOpening {
   bool read_only = false;
   Syscalls* calls = nullptr;  ///< null: the real ones
   std::size_t directory_cache = 1024;
+  /// Called before the keystore is told of files; null: nothing here loses power.
+  std::function<Result<void>()> make_durable{};
 };
 
 /// A whole store of the test's own: backing directory, keystore under a local key file, audit log,
@@ -39,6 +42,9 @@ struct StoreOpening {
 class WholeStore {
  public:
   explicit WholeStore(StoreMaking making = {});
+  /// Nothing is made: a backing directory and a keystore of the store `id` are put where `backing`
+  /// and `beside("keystore.db")` say before it is opened. Its master key stays where it is.
+  WholeStore(StoreId id, StoreMaking making);
   ~WholeStore();
   WholeStore(const WholeStore&) = delete;
   WholeStore& operator=(const WholeStore&) = delete;
@@ -53,6 +59,7 @@ class WholeStore {
   Vfs& vfs() { return *vfs_; }
   KeyBroker& broker() { return *broker_; }
   Keyring& keyring() { return *keyring_; }
+  Recorder& recorder() { return *recorder_; }
   Clock& clock() { return clock_; }
   [[nodiscard]] StoreId id() const { return id_; }
   /// The backing directory, or a path in it.
