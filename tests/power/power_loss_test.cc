@@ -25,7 +25,7 @@ constexpr const char* kDefaultWorkloads = "";
 
 constexpr int kStepsEach = 50;
 constexpr std::uint64_t kStatesEach = 40;
-constexpr std::size_t kFailuresShown = 3;
+constexpr std::size_t kFailuresShown = 40;
 
 std::uint64_t states_to_do() {
   return number_from("COFFER_POWER_STATES", COFFER_SANITIZED != 0 ? 80 : 200);
