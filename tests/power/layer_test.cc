@@ -317,6 +317,28 @@ TEST(PowerLayer, AnUnsyncedExtensionMayBeShortOrZeros) {
                                               "o*8192 n*8192", "o*8192 0*4096 n*4096"}));
 }
 
+TEST(PowerLayer, WhoIsKilledLosesNothingButTheEndOfAWrite) {
+  Disk disk;
+  disk.begin();
+  const UniqueFd file = disk.open("file.new");
+  disk.write(file, 0, 8192, 'o');
+  disk.rename("file.new", "file");
+  const std::size_t renamed = disk.log().position();
+  disk.write(file, 4096, 8192, 'n');
+  std::set<std::string> found;
+  for (std::uint64_t seed = 0; seed < kLossesEach; ++seed) {
+    const auto at = [&](std::size_t position) {
+      const PowerLoss loss{.position = position, .journaling = Journaling::kKilled, .seed = seed};
+      return content_of(state_after_power_loss(disk.log(), loss), "file").value_or("none");
+    };
+    EXPECT_EQ(at(renamed), std::string(8192, 'o'));
+    found.insert(at(renamed + 1));
+  }
+  const std::string first(4096, 'o');
+  EXPECT_THAT(found, ::testing::UnorderedElementsAre(first + first, first + std::string(4096, 'n'),
+                                                     first + std::string(8192, 'n')));
+}
+
 TEST(PowerLayer, ALostBarrierIsNoBarrier) {
   Disk disk;
   disk.begin();

@@ -25,11 +25,12 @@ constexpr const char* kDefaultWorkloads = "";
 
 constexpr int kStepsEach = 50;
 constexpr std::uint64_t kStatesEach = 40;
-constexpr std::size_t kFailuresShown = 40;
 
 std::uint64_t states_to_do() {
   return number_from("COFFER_POWER_STATES", COFFER_SANITIZED != 0 ? 80 : 200);
 }
+
+std::size_t failures_to_show() { return number_from("COFFER_POWER_SHOWN", 3); }
 
 std::vector<std::string> words_of(const std::string& text) {
   std::vector<std::string> words;
@@ -54,7 +55,7 @@ std::vector<Journaling> chosen_journalings() {
   const std::string choice = environment("COFFER_POWER_JOURNALING");
   std::vector<Journaling> chosen;
   for (const Journaling journaling :
-       {Journaling::kWhole, Journaling::kInOrder, Journaling::kAnyOrder}) {
+       {Journaling::kWhole, Journaling::kInOrder, Journaling::kAnyOrder, Journaling::kKilled}) {
     if (choice.empty() || choice == to_text(journaling)) chosen.push_back(journaling);
   }
   return chosen;
@@ -163,7 +164,7 @@ TEST_P(PowerLost, LosesNothingThatWasPromised) {
       ++failed;
       for (const std::string& flaw : flaws) {
         const std::string kind = std::string(to_text(loss.journaling)) + ": " + kind_of(flaw);
-        if (kinds[kind]++ != 0 || kinds.size() > kFailuresShown) continue;
+        if (kinds[kind]++ != 0 || kinds.size() > failures_to_show()) continue;
         accounts += "COFFER_POWER_SEED=" + std::to_string(seed + round) + ": " + flaw + "\n" +
                     run.account_of(loss) + "\n";
       }

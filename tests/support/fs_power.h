@@ -114,7 +114,7 @@ class PowerLog : public Syscalls {
   std::vector<UniqueFd> pinned_ GUARDED_BY(mutex_);
 };
 
-/// How the filesystem of the backing journals changes of names and modes.
+/// How the filesystem of the backing journals changes of names and modes, and so what is lost.
 enum class Journaling {
   /// ext4 (data=ordered): a crash leaves a prefix of them in the order they were made. syncfs, an
   /// fsync of what was changed since the last commit, and an fdatasync of a file that is new or
@@ -129,6 +129,9 @@ enum class Journaling {
   /// on, until its directory (or the filesystem) is synced. fsync of a file says nothing of its
   /// name. Changes of one call are never torn apart.
   kAnyOrder,
+  /// None of it matters: the program was killed, not the machine, and all that it did before is
+  /// there, but for the end of a write that it was just making.
+  kKilled,
 };
 const char* to_text(Journaling journaling);
 

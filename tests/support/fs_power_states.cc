@@ -53,6 +53,7 @@ class Metadata {
 
   Events kept(Chooser& chooser) const {
     if (journaling_ == Journaling::kAnyOrder) return kept_in_any_order(chooser);
+    if (journaling_ == Journaling::kKilled) return changes_;
     const std::size_t count = required_ + random_prefix(chooser, changes_.size() - required_);
     return {changes_.begin(), changes_.begin() + static_cast<std::ptrdiff_t>(count)};
   }
@@ -108,6 +109,8 @@ class Metadata {
                               (change->dir == barrier.node || change->new_dir == barrier.node);
           if (in_dir || barrier.kind == Kind::kSyncAll) must_.insert(change);
         }
+        break;
+      case Journaling::kKilled:
         break;
     }
   }
@@ -295,7 +298,24 @@ class Content {
   ByteVector content_;
 };
 
-/// Nothing for a file that the log has nothing of.
+/// All that was done to a file, the last write up to some page.
+ByteVector content_when_killed(const PowerLog& log, ino_t node, std::size_t position,
+                               ByteVector content, Chooser& chooser) {
+  Content result(std::move(content));
+  for (std::size_t i = 0; i < position; ++i) {
+    PowerEvent event = log.events()[i];
+    if (event.node != node) continue;
+    if (event.kind == Kind::kWrite && i + 1 == position && chooser.one_in(2)) {
+      const std::uint64_t end = event.offset + event.data.size();
+      const std::uint64_t cut = chooser.between(event.offset, end) / kBlock * kBlock;
+      event.data.resize(std::max(cut, event.offset) - event.offset);
+      if (event.data.empty()) continue;
+    }
+    if (event.kind == Kind::kWrite || event.kind == Kind::kTruncate) result.apply(event);
+  }
+  return result.take();
+}
+
 ByteVector content_after(const PowerLog& log, ino_t node, std::size_t position, ByteVector content,
                          Chooser& chooser) {
   Content result(std::move(content));
@@ -325,6 +345,8 @@ const char* to_text(Journaling journaling) {
       return "in-order";
     case Journaling::kAnyOrder:
       return "any-order";
+    case Journaling::kKilled:
+      return "killed";
   }
   std::abort();
 }
@@ -340,7 +362,9 @@ PowerImage state_after_power_loss(const PowerLog& log, const PowerLoss& loss) {
   for (const PowerEvent* const change : Metadata(log, loss).kept(chooser)) apply(*change, image);
   for (auto& [number, node] : image.nodes) {
     if (!S_ISREG(node.mode)) continue;
-    node.content = content_after(log, number, loss.position, std::move(node.content), chooser);
+    const auto content =
+        loss.journaling == Journaling::kKilled ? content_when_killed : content_after;
+    node.content = content(log, number, loss.position, std::move(node.content), chooser);
   }
   return image;
 }
