@@ -33,7 +33,7 @@ std::size_t History::Versions<T>::end_of_possible(const PowerLoss& loss) const {
 }
 
 History::History() {
-  objects_.push_back({.directory = true, .contents = {}, .names = {}, .made_at = {}});
+  objects_.push_back({.kind = ObjectKind::kDirectory, .contents = {}, .names = {}, .made_at = {}});
   objects_[kRootObject].names.add({}, 0);
 }
 
@@ -47,10 +47,10 @@ void History::set_names(ObjectId object, std::set<EntryName> names, Moment begun
   objects_[object].names.add(std::move(names), begun);
 }
 
-ObjectId History::make(const EntryName& entry, bool directory, Moment begun) {
+ObjectId History::make(const EntryName& entry, ObjectKind kind, std::string content, Moment begun) {
   const ObjectId object = objects_.size();
-  objects_.push_back({.directory = directory, .contents = {}, .names = {}, .made_at = entry});
-  objects_[object].contents.add("", begun);
+  objects_.push_back({.kind = kind, .contents = {}, .names = {}, .made_at = entry});
+  objects_[object].contents.add(std::move(content), begun);
   set_names(object, {}, begun);
   set_names(object, {entry}, begun);
   set(entry, object, begun);
@@ -85,6 +85,20 @@ void History::rename(const EntryName& from, const EntryName& to, Moment begun) {
   set_names(object, std::move(now), begun);
   set(from, std::nullopt, begun);
   set(to, object, begun);
+}
+
+void History::exchange(const EntryName& one, const EntryName& other, Moment begun) {
+  const ObjectId first = at(one).value();
+  const ObjectId second = at(other).value();
+  const auto move = [&](ObjectId object, const EntryName& from, const EntryName& to) {
+    auto now = names(object);
+    now.erase(from);
+    now.insert(to);
+    set_names(object, std::move(now), begun);
+    set(to, object, begun);
+  };
+  move(first, one, other);
+  move(second, other, one);
 }
 
 void History::change(ObjectId file, std::string content, Moment begun) {
@@ -195,8 +209,9 @@ std::set<std::optional<ObjectId>> History::candidates(const EntryName& entry,
   return possible;
 }
 
-std::string History::why_not(ObjectId file, std::string_view content, const PowerLoss& loss) const {
-  const auto& versions = objects_[file].contents;
+std::string History::why_not(ObjectId object, std::string_view content,
+                             const PowerLoss& loss) const {
+  const auto& versions = objects_[object].contents;
   const std::size_t first = versions.first_possible(loss);
   const std::size_t end = versions.end_of_possible(loss);
   const auto of = [&](std::size_t i) { return std::string_view(versions.all[i].value); };
@@ -236,7 +251,9 @@ std::vector<ObjectId> History::must_exist(const PowerLoss& loss) const {
 }
 
 std::string History::describe(ObjectId object) const {
-  std::string text = (objects_[object].directory ? "directory " : "file ") + std::to_string(object);
+  constexpr const char* kKinds[] = {"file ", "directory ", "symlink "};
+  std::string text =
+      kKinds[static_cast<std::size_t>(objects_[object].kind)] + std::to_string(object);
   text += ", names:";
   for (const auto& version : objects_[object].names.all) {
     text += " [" + std::to_string(version.begun) + "]";

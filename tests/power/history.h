@@ -18,6 +18,8 @@ using Moment = std::size_t;
 using ObjectId = std::size_t;
 inline constexpr ObjectId kRootObject = 0;
 
+enum class ObjectKind { kFile, kDirectory, kSymlink };
+
 /// An entry of a directory.
 struct EntryName {
   ObjectId dir;
@@ -41,10 +43,12 @@ class History {
   History();
 
   // What was done. `begun` is the moment before the first thing was.
-  ObjectId make(const EntryName& entry, bool directory, Moment begun);
+  /// `content` is a symlink's target, which goes with its name; a file is empty.
+  ObjectId make(const EntryName& entry, ObjectKind kind, std::string content, Moment begun);
   void link(ObjectId object, const EntryName& entry, Moment begun);
   void unlink(const EntryName& entry, Moment begun);
   void rename(const EntryName& from, const EntryName& to, Moment begun);
+  void exchange(const EntryName& one, const EntryName& other, Moment begun);
   void change(ObjectId file, std::string content, Moment begun);
   // What has returned.
   void synced(ObjectId file, bool data_only, Moment returned);
@@ -54,7 +58,7 @@ class History {
 
   // As it is now.
   [[nodiscard]] const std::string& content(ObjectId file) const;
-  [[nodiscard]] bool is_directory(ObjectId object) const { return objects_[object].directory; }
+  [[nodiscard]] ObjectKind kind(ObjectId object) const { return objects_[object].kind; }
   [[nodiscard]] std::set<EntryName> names(ObjectId object) const;
   [[nodiscard]] std::optional<ObjectId> at(const EntryName& entry) const;
   [[nodiscard]] std::vector<EntryName> entries() const;
@@ -66,8 +70,8 @@ class History {
   /// What an entry may lead to; nothing among it if it may be missing.
   [[nodiscard]] std::set<std::optional<ObjectId>> candidates(const EntryName& entry,
                                                              const PowerLoss& loss) const;
-  /// Empty, or why the content can't be this file's.
-  [[nodiscard]] std::string why_not(ObjectId file, std::string_view content,
+  /// Empty, or why the content can't be this file's, the target this symlink's.
+  [[nodiscard]] std::string why_not(ObjectId object, std::string_view content,
                                     const PowerLoss& loss) const;
   /// Those that have to be found under some name.
   [[nodiscard]] std::vector<ObjectId> must_exist(const PowerLoss& loss) const;
@@ -97,7 +101,7 @@ class History {
     [[nodiscard]] std::size_t end_of_possible(const PowerLoss& loss) const;
   };
   struct Object {
-    bool directory = false;
+    ObjectKind kind;
     Versions<std::string> contents;
     Versions<std::set<EntryName>> names;
     EntryName made_at;

@@ -53,15 +53,16 @@ class Inspection {
     if (candidates == std::set<std::optional<ObjectId>>{std::nullopt})
       return flaw("name came back: " + path);
     if (S_ISDIR(status->st_mode)) return check_directory(path, candidates);
-    const auto content = user_.get(path);
+    const auto kind = S_ISLNK(status->st_mode) ? ObjectKind::kSymlink : ObjectKind::kFile;
+    const auto content = kind == ObjectKind::kFile ? user_.get(path) : user_.read_symlink(path);
     if (!content)
       return flaw("unreadable file: " + described(path, candidates) + ": " +
                   text_of(content.error()));
-    if (inodes_.insert(status->st_ino).second) files_[path] = *content;
-    std::string why;
+    if (kind == ObjectKind::kFile && inodes_.insert(status->st_ino).second) files_[path] = *content;
+    std::string why = "it was never there";
     bool possible = false;
     for (const auto& candidate : candidates) {
-      if (!candidate.has_value() || history_.is_directory(*candidate)) continue;
+      if (!candidate.has_value() || history_.kind(*candidate) != kind) continue;
       why = history_.why_not(*candidate, *content, loss_);
       if (!why.empty()) continue;
       possible = true;
@@ -73,7 +74,7 @@ class Inspection {
   void check_directory(const std::string& path,
                        const std::set<std::optional<ObjectId>>& candidates) {
     for (const auto& candidate : candidates) {
-      if (!candidate.has_value() || !history_.is_directory(*candidate)) continue;
+      if (!candidate.has_value() || history_.kind(*candidate) != ObjectKind::kDirectory) continue;
       found_.insert(*candidate);
       return walk(*candidate, path);
     }

@@ -1,6 +1,7 @@
 #include "tests/power/workload.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "tests/support/keystore_store.h"
 
@@ -14,117 +15,6 @@ constexpr std::size_t kMostFiles = 8;
 constexpr std::size_t kMostOpen = 4;
 
 }  // namespace
-
-const std::vector<Workload>& workloads() {
-  using S = Step;
-  static const std::vector<Workload> all = {
-      {.name = "append",
-       .steps = {{S::kAppend, 10},
-                 {S::kSync, 2},
-                 {S::kDataSync, 2},
-                 {S::kClose, 2},
-                 {S::kRecord, 1},
-                 {S::kRemount, 1}}},
-      {.name = "overwrite",
-       .steps = {{S::kOverwriteChunk, 6},
-                 {S::kOverwrite, 6},
-                 {S::kAppend, 2},
-                 {S::kSync, 2},
-                 {S::kDataSync, 2},
-                 {S::kClose, 2},
-                 {S::kRecord, 1},
-                 {S::kRemount, 1}},
-       .large_file = true},
-      {.name = "truncate",
-       .steps = {{S::kShrink, 5},
-                 {S::kGrow, 3},
-                 {S::kRewrite, 3},
-                 {S::kAppend, 3},
-                 {S::kOverwrite, 2},
-                 {S::kSync, 2},
-                 {S::kDataSync, 2},
-                 {S::kClose, 2},
-                 {S::kRecord, 1},
-                 {S::kRemount, 1}},
-       .large_file = true},
-      {.name = "create",
-       .steps = {{S::kCreate, 4},
-                 {S::kAppend, 6},
-                 {S::kUnlink, 2},
-                 {S::kSync, 2},
-                 {S::kDataSync, 2},
-                 {S::kSyncDirectory, 1},
-                 {S::kClose, 2},
-                 {S::kRecord, 1},
-                 {S::kRemount, 1}}},
-      {.name = "rename",
-       .steps = {{S::kReplace, 4},
-                 {S::kRename, 4},
-                 {S::kLink, 2},
-                 {S::kUnlink, 2},
-                 {S::kCreate, 2},
-                 {S::kAppend, 2},
-                 {S::kSync, 3},
-                 {S::kDataSync, 1},
-                 {S::kSyncDirectory, 2},
-                 {S::kClose, 2},
-                 {S::kRecord, 1},
-                 {S::kRemount, 1}}},
-      {.name = "directories",
-       .steps = {{S::kMakeDirectory, 4},
-                 {S::kRenameDirectory, 3},
-                 {S::kRemoveDirectory, 2},
-                 {S::kCreate, 4},
-                 {S::kRename, 3},
-                 {S::kReplace, 1},
-                 {S::kUnlink, 2},
-                 {S::kAppend, 2},
-                 {S::kSync, 4},
-                 {S::kSyncDirectory, 2},
-                 {S::kClose, 2},
-                 {S::kRecord, 1},
-                 {S::kRemount, 1}}},
-      {.name = "names",
-       .steps = {{S::kCreate, 4},
-                 {S::kReplace, 2},
-                 {S::kRename, 4},
-                 {S::kLink, 2},
-                 {S::kUnlink, 2},
-                 {S::kMakeDirectory, 2},
-                 {S::kRenameDirectory, 1},
-                 {S::kAppend, 2},
-                 {S::kSync, 4},
-                 {S::kSyncDirectory, 2},
-                 {S::kClose, 2},
-                 {S::kRecord, 1},
-                 {S::kRemount, 1}},
-       .long_names = true},
-      {.name = "all",
-       .steps = {{S::kAppend, 4},
-                 {S::kOverwriteChunk, 3},
-                 {S::kOverwrite, 3},
-                 {S::kShrink, 2},
-                 {S::kGrow, 1},
-                 {S::kRewrite, 1},
-                 {S::kCreate, 2},
-                 {S::kReplace, 2},
-                 {S::kRename, 2},
-                 {S::kLink, 1},
-                 {S::kUnlink, 1},
-                 {S::kMakeDirectory, 1},
-                 {S::kRenameDirectory, 1},
-                 {S::kRemoveDirectory, 1},
-                 {S::kSync, 3},
-                 {S::kDataSync, 2},
-                 {S::kSyncDirectory, 1},
-                 {S::kClose, 3},
-                 {S::kRecord, 1},
-                 {S::kRemount, 1}},
-       .long_names = true,
-       .large_file = true},
-  };
-  return all;
-}
 
 PowerUser::PowerUser(WholeStore& store, const Workload& workload, std::uint64_t seed)
     : store_(store), workload_(workload), chooser_(seed) {}
@@ -158,7 +48,7 @@ void PowerUser::step() {
 }
 
 void PowerUser::take(Step step) {
-  const auto entry = any_entry(false);
+  const auto entry = any_entry(ObjectKind::kFile);
   const ObjectId file = entry.has_value() ? *history_.at(*entry) : kRootObject;
   const std::uint64_t size = entry.has_value() ? history_.content(file).size() : 0;
   switch (step) {
@@ -202,7 +92,13 @@ void PowerUser::change_names(Step step) {
     case Step::kReplace:
       return replace();
     case Step::kRename:
-      return rename(false);
+      return rename(ObjectKind::kFile);
+    case Step::kExchange:
+      return exchange();
+    case Step::kMakeSymlink:
+      return make_symlink();
+    case Step::kRenameSymlink:
+      return rename(ObjectKind::kSymlink);
     case Step::kLink:
       return link();
     case Step::kUnlink:
@@ -210,7 +106,7 @@ void PowerUser::change_names(Step step) {
     case Step::kMakeDirectory:
       return make_directory();
     case Step::kRenameDirectory:
-      return rename(true);
+      return rename(ObjectKind::kDirectory);
     default:
       return remove_directory();
   }
@@ -306,18 +202,18 @@ void PowerUser::create() {
   const EntryName entry = fresh_name();
   const Moment begun = now();
   HeldFile held = must_be(me().create(history_.path(entry)), "create");
-  const ObjectId file = history_.make(entry, false, begun);
+  const ObjectId file = history_.make(entry, ObjectKind::kFile, "", begun);
   open_.emplace(file, std::move(held));
   note("create of file " + std::to_string(file) + " in " + std::to_string(entry.dir), begun);
 }
 
 void PowerUser::replace() {
-  const auto old = any_entry(false);
+  const auto old = any_entry(ObjectKind::kFile);
   if (!old.has_value()) return;
   const EntryName beside = fresh_name();
   Moment begun = now();
   HeldFile held = must_be(me().create(history_.path(beside)), "create");
-  const ObjectId file = history_.make(beside, false, begun);
+  const ObjectId file = history_.make(beside, ObjectKind::kFile, "", begun);
   open_.emplace(file, std::move(held));
   note("create of file " + std::to_string(file) + " to replace another", begun);
   write_at(file, 0, chooser_.between(1, kLargestFile));
@@ -328,12 +224,12 @@ void PowerUser::replace() {
   note("rename of file " + std::to_string(file) + " over another", begun);
 }
 
-void PowerUser::rename(bool directories) {
-  const auto from = any_entry(directories);
+void PowerUser::rename(ObjectKind kind) {
+  const auto from = any_entry(kind);
   if (!from.has_value()) return;
   const ObjectId object = *history_.at(*from);
   EntryName to = fresh_name();
-  if (directories && is_below(to.dir, object)) to.dir = kRootObject;
+  if (kind == ObjectKind::kDirectory && is_below(to.dir, object)) to.dir = kRootObject;
   const Moment begun = now();
   must_be(me().rename(history_.path(*from), history_.path(to)), "rename");
   history_.rename(*from, to, begun);
@@ -342,8 +238,20 @@ void PowerUser::rename(bool directories) {
        begun);
 }
 
+void PowerUser::exchange() {
+  const auto one = any_entry(ObjectKind::kFile);
+  const auto other = any_entry(chooser_.one_in(3) ? ObjectKind::kSymlink : ObjectKind::kFile);
+  if (!one.has_value() || !other.has_value() || history_.at(*one) == history_.at(*other)) return;
+  const Moment begun = now();
+  must_be(me().rename(history_.path(*one), history_.path(*other), RENAME_EXCHANGE), "exchange");
+  history_.exchange(*one, *other, begun);
+  note("exchange of " + std::to_string(*history_.at(*other)) + " and " +
+           std::to_string(*history_.at(*one)),
+       begun);
+}
+
 void PowerUser::link() {
-  const auto from = any_entry(false);
+  const auto from = any_entry(ObjectKind::kFile);
   if (!from.has_value() || history_.entries().size() >= kMostFiles) return;
   const EntryName to = fresh_name();
   const ObjectId file = *history_.at(*from);
@@ -354,7 +262,7 @@ void PowerUser::link() {
 }
 
 void PowerUser::unlink() {
-  const auto entry = any_entry(false);
+  const auto entry = any_entry(chooser_.one_in(4) ? ObjectKind::kSymlink : ObjectKind::kFile);
   if (!entry.has_value()) return;
   const ObjectId file = *history_.at(*entry);
   const Moment begun = now();
@@ -364,12 +272,23 @@ void PowerUser::unlink() {
   note("unlink of file " + std::to_string(file), begun);
 }
 
+void PowerUser::make_symlink() {
+  if (history_.entries().size() >= kMostFiles) return;
+  const EntryName entry = fresh_name();
+  std::string target = "t" + std::to_string(names_made_);
+  if (workload_.long_names && chooser_.one_in(2)) target.resize(chooser_.between(3000, 4000), 't');
+  const Moment begun = now();
+  must_be(me().make_symlink(target, history_.path(entry)), "symlink");
+  const ObjectId link = history_.make(entry, ObjectKind::kSymlink, std::move(target), begun);
+  note("symlink " + std::to_string(link) + " in " + std::to_string(entry.dir), begun);
+}
+
 void PowerUser::make_directory() {
   if (history_.entries().size() >= kMostFiles) return;
   const EntryName entry = fresh_name();
   const Moment begun = now();
   must_be(me().make_directory(history_.path(entry)), "mkdir");
-  const ObjectId dir = history_.make(entry, true, begun);
+  const ObjectId dir = history_.make(entry, ObjectKind::kDirectory, "", begun);
   note("mkdir of " + std::to_string(dir) + " in " + std::to_string(entry.dir), begun);
 }
 
@@ -379,7 +298,7 @@ void PowerUser::remove_directory() {
     const auto all = history_.entries();
     const bool used = std::any_of(all.begin(), all.end(),
                                   [&](const EntryName& other) { return other.dir == dir; });
-    if (!history_.is_directory(dir) || used) continue;
+    if (history_.kind(dir) != ObjectKind::kDirectory || used) continue;
     const Moment begun = now();
     must_be(me().remove_directory(history_.path(entry)), "rmdir");
     history_.unlink(entry, begun);
@@ -388,17 +307,17 @@ void PowerUser::remove_directory() {
   }
 }
 
-std::optional<EntryName> PowerUser::any_entry(bool directory) {
+std::optional<EntryName> PowerUser::any_entry(ObjectKind kind) {
   std::vector<EntryName> fitting;
   for (const EntryName& entry : history_.entries()) {
-    if (history_.is_directory(*history_.at(entry)) == directory) fitting.push_back(entry);
+    if (history_.kind(*history_.at(entry)) == kind) fitting.push_back(entry);
   }
   if (fitting.empty()) return {};
   return fitting[chooser_.below(fitting.size())];
 }
 
 ObjectId PowerUser::any_directory() {
-  const auto entry = chooser_.one_in(2) ? any_entry(true) : std::nullopt;
+  const auto entry = chooser_.one_in(2) ? any_entry(ObjectKind::kDirectory) : std::nullopt;
   return entry.has_value() ? *history_.at(*entry) : kRootObject;
 }
 

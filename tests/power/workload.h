@@ -26,6 +26,9 @@ enum class Step {
   kRename,
   kLink,
   kUnlink,
+  kExchange,  ///< RENAME_EXCHANGE
+  kMakeSymlink,
+  kRenameSymlink,
   kMakeDirectory,
   kRenameDirectory,
   kRemoveDirectory,
@@ -40,8 +43,8 @@ enum class Step {
 struct Workload {
   const char* name;
   std::vector<std::pair<Step, unsigned>> steps;  ///< with weights
-  bool long_names = false;
-  bool large_file = false;  ///< one with two leaves among the files
+  bool long_names = false;                       ///< and targets, so that they need sidecars
+  bool large_file = false;                       ///< one with two leaves among the files
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Workload& workload) {
@@ -87,9 +90,11 @@ class PowerUser {
   void sync_directory();
   void create();
   void replace();
-  void rename(bool directories);
+  void rename(ObjectKind kind);
+  void exchange();
   void link();
   void unlink();
+  void make_symlink();
   void make_directory();
   void remove_directory();
 
@@ -98,7 +103,7 @@ class PowerUser {
   void close_some();
   void record();
   void remount();
-  [[nodiscard]] std::optional<EntryName> any_entry(bool directory);
+  [[nodiscard]] std::optional<EntryName> any_entry(ObjectKind kind);
   [[nodiscard]] ObjectId any_directory();
   [[nodiscard]] EntryName fresh_name();
   [[nodiscard]] bool is_below(ObjectId directory, ObjectId top) const;
