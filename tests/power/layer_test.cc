@@ -50,7 +50,7 @@ class Disk {
   void unlink(const std::string& name) {
     EXPECT_EQ(log_->unlinkat(root_.get(), name.c_str(), 0), 0);
   }
-  int root() const { return root_.get(); }
+  [[nodiscard]] int root() const { return root_.get(); }
 
  private:
   TempDir dir_;
@@ -315,6 +315,29 @@ TEST(PowerLayer, AnUnsyncedExtensionMayBeShortOrZeros) {
       leavings([](Disk& disk, const UniqueFd& file) { disk.write(file, 8192, 8192, 'n'); });
   EXPECT_THAT(found, ::testing::IsSupersetOf({"o*8192", "o*8192 0*8192", "o*8192 n*4096",
                                               "o*8192 n*8192", "o*8192 0*4096 n*4096"}));
+}
+
+TEST(PowerLayer, AFileMadeWithoutANameIsThereOnceItsLinkIsSynced) {
+  const TempDir dir;
+  const UniqueFd probe(::open(dir.path().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!probe.valid()) COFFER_SKIP("no O_TMPFILE here");
+  Disk disk;
+  disk.begin();
+  const UniqueFd file(disk.log().openat(disk.root(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  disk.write(file, 0, 3, 'x');
+  const std::string self = "/proc/self/fd/" + std::to_string(file.get());
+  ASSERT_EQ(disk.log().linkat(AT_FDCWD, self.c_str(), disk.root(), "file", AT_SYMLINK_FOLLOW), 0);
+  const std::size_t linked = disk.log().position();
+  disk.data_sync(file);
+  const auto fails = [&](Journaling journaling, std::size_t from) {
+    return find_failure(disk.log(), journaling, [&](const PowerImage& image, std::size_t position) {
+      return position < from || content_of(image, "file") == "xxx";
+    });
+  };
+  for (const Journaling journaling : {Journaling::kWhole, Journaling::kInOrder}) {
+    EXPECT_NE(fails(journaling, linked), std::nullopt) << to_text(journaling);
+    EXPECT_EQ(fails(journaling, disk.log().position()), std::nullopt) << to_text(journaling);
+  }
 }
 
 TEST(PowerLayer, WhoIsKilledLosesNothingButTheEndOfAWrite) {

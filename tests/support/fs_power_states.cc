@@ -42,7 +42,9 @@ class Metadata {
       if (event.is_metadata()) {
         changes_.push_back(&event);
         touched_.insert({event.node, event.dir, event.new_dir});
-        if (event.kind == Kind::kCreate) resized_.insert(event.node);
+        // A file made without a name begins with its first link.
+        const bool made = sizes_.try_emplace(event.node, 0).second;
+        if (made || event.kind == Kind::kCreate) resized_.insert(event.node);
       } else if (event.is_barrier()) {
         require_for(event);
       } else {
@@ -74,7 +76,8 @@ class Metadata {
     for (std::size_t i = changes_.size(); i > 0; --i) {
       const PowerEvent& change = *changes_[i - 1];
       if (barrier.kind == Kind::kSyncData) {
-        if (change.kind == Kind::kCreate && change.node == barrier.node) return i;
+        const bool counts = change.kind == Kind::kCreate || change.kind == Kind::kLink;
+        if (counts && change.node == barrier.node) return i;
       } else if (change.node == barrier.node || change.dir == barrier.node ||
                  change.new_dir == barrier.node) {
         return i;
@@ -177,11 +180,11 @@ class Metadata {
 
   const Journaling journaling_;
   Events changes_;
-  std::set<const PowerEvent*> must_;  // for kAnyOrder
-  std::size_t required_ = 0;          // for the others: so many of the first
-  std::set<ino_t> touched_;           // since the last commit of all
-  std::set<ino_t> resized_;           // made, or of another size
-  std::map<ino_t, std::uint64_t> sizes_;
+  std::set<const PowerEvent*> must_;      // for kAnyOrder
+  std::size_t required_ = 0;              // for the others: so many of the first
+  std::set<ino_t> touched_;               // since the last commit of all
+  std::set<ino_t> resized_;               // made, or of another size
+  std::map<ino_t, std::uint64_t> sizes_;  // of all nodes seen so far
 };
 
 void apply(const PowerEvent& change, PowerImage& image) {
