@@ -73,14 +73,6 @@ Result<void> EncryptedFile::sync(bool data_only) {
   return journal_file->sync(true);
 }
 
-Result<void> EncryptedFile::sync_header() {
-  {
-    ReadLock lock(mutex_);
-    if (!on_disk_) return {};
-  }
-  return sync(true);
-}
-
 bool EncryptedFile::unsettled() {
   ReadLock lock(mutex_);
   return body_.journal().used() || !retired_.empty();
@@ -136,6 +128,12 @@ Result<void> EncryptedFile::apply_journal() {
 Result<void> EncryptedFile::write_applied() {
   const struct stat before = TRY(backing_.status());
   TRY(body_.apply());
+  // Holes at the end leave nothing to write.
+  const std::uint64_t end = geometry_.backing_size(slots_.current().plain_size);
+  if (static_cast<std::uint64_t>(before.st_size) < end &&
+      static_cast<std::uint64_t>(TRY(backing_.status()).st_size) < end) {
+    TRY(backing_.truncate(end));
+  }
   TRY(slots_.write(backing_, *keys_));
   const struct timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.st_mtim};
   TRY(backing_.set_times(times));

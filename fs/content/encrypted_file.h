@@ -104,9 +104,6 @@ class EncryptedFile {
   [[nodiscard]] bool unsettled();
   /// The file is deleted: its journal goes without being applied.
   void abandon();
-  /// Like `sync`, if a state of the file is on the disk already that could be lost otherwise: what
-  /// has to come before a change of names that relies on the header.
-  Result<void> sync_header();
 
   [[nodiscard]] bool has_binding(const Binding& binding);
   /// Adds to the places the file may be found at, and commits. EMLINK if no more fit.
@@ -130,6 +127,8 @@ class EncryptedFile {
   // open.cc
   class Opening;
   Result<void> verify_whole();
+  void spare_older();
+  Result<void> keep_found();
 
   Result<std::uint64_t> seek(std::uint64_t offset, HashTree::Kind kind);
   // chunks.cc: between chunks and bytes.

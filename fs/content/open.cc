@@ -18,11 +18,7 @@ EncryptedFile::EncryptedFile(const ContentContext& context, BackingFile backing,
       body_(backing_, Journal(context.journals, context.store, keys_),
             geometry_.backing_size(slots_.current().plain_size)),
       tree_(body_, geometry_, context.nodes, slots_.current().root, slots_.current().plain_size),
-      size_(slots_.current().plain_size) {
-  if (slots_.older().has_value()) {
-    body_.count_on(geometry_.backing_size(slots_.older()->plain_size));
-  }
-}
+      size_(slots_.current().plain_size) {}
 
 Result<std::unique_ptr<EncryptedFile>> EncryptedFile::create(const ContentContext& context,
                                                              BackingFile backing,
@@ -64,7 +60,9 @@ class EncryptedFile::Opening {
     if (newest <= known_.recorded) return build(std::move(slots), {});
     if (newest <= known_.noted) {
       slots.doubt();
-      return build(std::move(slots), {});
+      File file = TRY(build(std::move(slots), {}));
+      file->spare_older();
+      return file;
     }
     // After a crash, or beside another program that has it open: a header may be there without its
     // data.
@@ -84,7 +82,7 @@ class EncryptedFile::Opening {
       whole = build(std::move(slots), {});
     }
     File file = TRY(std::move(whole));
-    if (context_.journals.writable()) TRY(file->backing_.sync(true));
+    if (context_.journals.writable()) TRY(file->keep_found());
     file->recovery_ = recovery;
     return file;
   }
@@ -126,8 +124,9 @@ class EncryptedFile::Opening {
     return !file && file.error().code == Code::kCorrupt;
   }
 
-  /// The file in this state. An error leaves the parts here for the next.
-  Result<File> build(HeaderSlots slots, Pieces pieces) {
+  /// The file in this state. An error leaves the parts here for the next. After a crash holes at
+  /// its end may be all that the backing lacks in length: then all has to be looked at.
+  Result<File> build(HeaderSlots slots, Pieces pieces, bool may_be_short = false) {
     File file(new EncryptedFile(context_, std::move(*backing_), keys_, std::move(slots)));
     WriteLock lock(file->mutex_);
     if (journal_.has_value()) {
@@ -141,7 +140,7 @@ class EncryptedFile::Opening {
     Error reason{Code::kCorrupt, EIO,
                  "the backing file is shorter than its header says: it was cut"};
     if (!status) reason = status.error();
-    if (!status || (length < expected && pieces.empty())) {
+    if (!status || (length < expected && pieces.empty() && !may_be_short)) {
       take_back(*file);
       return reason;
     }
@@ -150,7 +149,7 @@ class EncryptedFile::Opening {
 
   /// The same, if all of it authenticates.
   Result<File> checked(HeaderSlots slots, Pieces pieces) {
-    File file = TRY(build(std::move(slots), pieces));
+    File file = TRY(build(std::move(slots), pieces, true));
     if (auto whole = file->verify_whole(); !whole) {
       WriteLock lock(file->mutex_);
       take_back(*file);
@@ -198,6 +197,27 @@ Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open(const ContentContext&
   Opening opening(context, std::move(backing), std::move(keys), known);
   if (!left->has_value()) return opening.from_slots(again);
   return opening.from_journal(again, std::move(**left));
+}
+
+/// What was found and checked is put on the disk as it is.
+Result<void> EncryptedFile::keep_found() {
+  WriteLock lock(mutex_);
+  const auto length = static_cast<std::uint64_t>(TRY(backing_.status()).st_size);
+  const std::uint64_t expected = geometry_.backing_size(size());
+  if (length < expected) {
+    TRY(backing_.make_writable());
+    TRY(backing_.truncate(expected));
+  }
+  return backing_.sync(true);
+}
+
+/// Nothing of the newest state may be on the disk yet; the older header may be the one that is.
+void EncryptedFile::spare_older() {
+  WriteLock lock(mutex_);
+  body_.set_unsynced(true);
+  if (!slots_.older().has_value()) return;
+  body_.count_on(geometry_.backing_size(slots_.older()->plain_size));
+  needs_settling_ = has_tail_;
 }
 
 Result<void> EncryptedFile::verify_whole() {

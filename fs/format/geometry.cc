@@ -99,4 +99,15 @@ std::optional<std::uint64_t> Geometry::plain_size(std::uint64_t backing_size) co
   return chunk_start(low * kFanOut) + in_group;
 }
 
+std::optional<std::uint64_t> Geometry::plain_size_below(std::uint64_t size) const {
+  if (size < kBodyOffset) return std::nullopt;
+  std::uint64_t fits = 0;
+  std::uint64_t too_large = kMaxPlainSize + 1;
+  while (too_large - fits > 1) {
+    const std::uint64_t middle = fits + (too_large - fits) / 2;
+    (backing_size(middle) <= size ? fits : too_large) = middle;
+  }
+  return fits;
+}
+
 }  // namespace coffer

@@ -60,6 +60,8 @@ class Geometry {
   [[nodiscard]] std::uint64_t backing_size(std::uint64_t plain_size) const;
   /// Its inverse; nothing if no file has that backing size.
   [[nodiscard]] std::optional<std::uint64_t> plain_size(std::uint64_t backing_size) const;
+  /// The size of the largest file that fits into it; nothing if none does.
+  [[nodiscard]] std::optional<std::uint64_t> plain_size_below(std::uint64_t backing_size) const;
 
  private:
   [[nodiscard]] std::uint64_t leaf_offset(std::uint64_t leaf) const;

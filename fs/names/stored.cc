@@ -22,13 +22,16 @@ Result<ByteVector> read_own(const BackingDir& dir, const std::string& name, std:
 
 }  // namespace
 
-Result<void> put_sidecar(const BackingDir& dir, const StoredText& stored, bool durable) {
+Result<void> put_sidecar(const BackingDir& dir, const StoredText& stored) {
   if (!stored.sidecar.has_value()) return {};
   // The name is the hash of the content: one that is there whole is the right one. One cut off by a
   // crash is replaced.
   const auto present = dir.read_small(stored.sidecar->name, kMaxTargetSidecar);
-  if (present && equal(*present, stored.sidecar->content) && !durable) return {};
-  return dir.replace_small(stored.sidecar->name, stored.sidecar->content, kOwnFileMode, durable);
+  if (present && equal(*present, stored.sidecar->content)) {
+    TRY(TRY(dir.open_file(stored.sidecar->name, false)).sync(false));
+    return dir.sync();
+  }
+  return dir.replace_small(stored.sidecar->name, stored.sidecar->content, kOwnFileMode, true);
 }
 
 void drop_sidecar(const BackingDir& dir, const StoredText& stored) {

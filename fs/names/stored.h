@@ -13,9 +13,9 @@ namespace coffer {
 
 inline constexpr const char* kDirectoryRecordName = ".coffer.dir";
 
-/// Writes a sidecar that an entry is about to need; nothing to do if there is none or it is there
-/// already. `durable`: it is on the disk then.
-Result<void> put_sidecar(const BackingDir& dir, const StoredText& stored, bool durable);
+/// Writes a sidecar that an entry is about to need; nothing to do if there is none. It is on the
+/// disk then: an entry without its sidecar has lost its name.
+Result<void> put_sidecar(const BackingDir& dir, const StoredText& stored);
 /// Removes the sidecar of an entry that is gone. A failure leaves garbage behind and is no error.
 void drop_sidecar(const BackingDir& dir, const StoredText& stored);
 

@@ -20,7 +20,10 @@ Result<Entry> Vfs::lookup(const Who& who, InodeId parent, std::string_view name)
 }
 
 bool Vfs::drop_unborn(const Spot& spot, const struct stat& status) {
-  if (!options_.after_crash || !S_ISREG(status.st_mode) || status.st_size != 0) return false;
+  if (!options_.after_crash || !S_ISREG(status.st_mode) ||
+      status.st_size >= static_cast<off_t>(kBodyOffset)) {
+    return false;
+  }
   if (options_.read_only) return true;
   if (auto removed = spot.backing().remove_file(spot.stored.text); !removed) return true;
   drop_sidecar(spot.backing(), spot.stored);
@@ -59,7 +62,10 @@ Result<struct stat> Vfs::plain_status(const Directory& directory, const std::str
       }
     }
     const Geometry geometry(TRY(chunk_log2(directory.scope)));
-    const auto size = geometry.plain_size(static_cast<std::uint64_t>(status.st_size));
+    const auto backing_size = static_cast<std::uint64_t>(status.st_size);
+    auto size = geometry.plain_size(backing_size);
+    // After a crash it may be the tail of an append, of which opening the file tells.
+    if (!size.has_value() && options_.after_crash) size = geometry.plain_size_below(backing_size);
     if (!size.has_value()) {
       return Error{Code::kCorrupt, EIO,
                    "the backing file has a size that no file has: it was cut, or its creation was "

@@ -225,12 +225,12 @@ Result<std::shared_ptr<OpenFile>> Vfs::create_at(const Who& who, const Spot& spo
   bool there = false;
   const auto make = [&]() -> Result<std::shared_ptr<OpenFile>> {
     const struct stat parent = TRY(spot.backing().status());
-    TRY(put_new_sidecar(spot.directory->backing, spot.stored));
+    TRY(put_sidecar(spot.backing(), spot.stored));
     auto backing = TRY(spot.backing().create_file(spot.stored.text, 0600));
     there = true;
     auto content = TRY(make_content(spot, std::move(backing), dek));
     TRY(give_to(who, spot.backing(), spot.stored.text, S_IFREG | mode, parent));
-    unsynced_.add_new_file(spot.directory->backing, spot.stored.text);
+    new_files_.add(spot.directory->backing, spot.stored.text);
     entry = TRY(entry_at(spot, TRY(content->backing().status())));
     return std::make_shared<OpenFile>(std::move(content), inodes_, entry.inode, 0);
   };
@@ -284,7 +284,6 @@ Result<void> Vfs::flush(FileHandle& handle) { return handle.file->content().comm
 
 Result<void> Vfs::sync(FileHandle& handle, bool data_only) {
   TRY(handle.file->content().sync(data_only));
-  TRY(unsynced_.sync_companions());
   if (!handle.file->deleted()) note_state(*handle.file);
   return {};
 }
@@ -393,7 +392,7 @@ Result<void> Vfs::make_durable() {
     auto bindings = file->content().retired();
     if (!bindings.empty()) retired.emplace_back(std::move(file), std::move(bindings));
   }
-  auto synced = unsynced_.sync_filesystem();
+  auto synced = new_files_.sync_filesystem();
   for (const auto& [file, bindings] : retired) {
     if (!synced) break;
     report_of(*file, file->content().drop_retired(bindings));

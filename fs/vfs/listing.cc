@@ -37,11 +37,24 @@ Result<void> Vfs::list(DirectoryHandle& handle, std::int64_t position,
         if (!listed.foreign || !foreign_too) continue;
       } else {
         listed.name = *name;
+        if (is_unborn(handle, *name, entry->name)) continue;
       }
     }
     if (!take(listed)) break;
   }
   return {};
+}
+
+bool Vfs::is_unborn(const DirectoryHandle& handle, std::string_view name, std::string_view stored) {
+  if (!options_.after_crash) return false;
+  const auto status = handle.directory->backing->status_of(std::string(stored));
+  return status && drop_unborn({.directory = handle.directory,
+                                .names = handle.names,
+                                .parent = handle.inode,
+                                .name = std::string(name),
+                                .stored = {.text = std::string(stored), .sidecar = {}},
+                                .path = {}},
+                               *status);
 }
 
 Result<Entry> Vfs::lookup_listed(DirectoryHandle& handle, std::string_view name) {
@@ -57,7 +70,7 @@ Result<Entry> Vfs::lookup_listed(DirectoryHandle& handle, std::string_view name)
 }
 
 Result<void> Vfs::sync_directory(DirectoryHandle& handle) {
-  TRY(unsynced_.sync_directory(*handle.directory->backing));
+  TRY(new_files_.sync_directory(*handle.directory->backing));
   return handle.directory->backing->sync();
 }
 

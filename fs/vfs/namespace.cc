@@ -84,13 +84,6 @@ Result<Entry> Vfs::make_scope_root(const Who& who, InodeId parent, std::string_v
   return place_directory(who, at, names, dir, mode);
 }
 
-Result<void> Vfs::put_new_sidecar(const std::shared_ptr<const BackingDir>& dir,
-                                  const StoredText& stored) {
-  TRY(put_sidecar(*dir, stored, false));
-  if (stored.sidecar.has_value()) unsynced_.add_companion(dir, stored.sidecar->name);
-  return {};
-}
-
 void Vfs::drop_unused_sidecar(const Spot& spot) {
   if (!spot.stored.sidecar.has_value()) return;
   const auto there = spot.backing().status_of(spot.stored.text);
@@ -114,10 +107,10 @@ Result<Entry> Vfs::place_directory(const Who& who, const Spot& spot, const Scope
   TRY(temporary_->make_dir(temporary, 0700));
   const auto fill = [&]() -> Result<void> {
     const auto dir = TRY(temporary_->open_dir(temporary));
-    TRY(TRY(dir->create_file(kDirectoryRecordName, 0600)).write(0, record));
-    unsynced_.add_companion(dir, kDirectoryRecordName);
+    // On the disk before the directory has its name: without its record all in it is lost.
+    TRY(write_directory_block(*dir, record, true));
     TRY(give_to(who, *temporary_, temporary, S_IFDIR | (making & 07777), parent));
-    TRY(put_new_sidecar(spot.directory->backing, spot.stored));
+    TRY(put_sidecar(spot.backing(), spot.stored));
     auto renamed =
         temporary_->rename(temporary, spot.backing(), spot.stored.text, RENAME_NOREPLACE);
     if (!renamed && renamed.error().errno_value == EINVAL) {
@@ -156,7 +149,7 @@ Result<Entry> Vfs::make_node(const Who& who, InodeId parent, std::string_view na
   bool there = false;
   const auto make = [&]() -> Result<void> {
     const struct stat parent_status = TRY(at.backing().status());
-    TRY(put_new_sidecar(at.directory->backing, at.stored));
+    TRY(put_sidecar(at.backing(), at.stored));
     TRY(at.backing().make_special(at.stored.text, mode, device));
     there = true;
     return give_to(who, at.backing(), at.stored.text, mode, parent_status);
@@ -182,8 +175,8 @@ Result<Entry> Vfs::make_symlink(const Who& who, InodeId parent, std::string_view
   bool there = false;
   const auto make = [&]() -> Result<void> {
     const struct stat parent_status = TRY(at.backing().status());
-    TRY(put_new_sidecar(at.directory->backing, at.stored));
-    TRY(put_new_sidecar(at.directory->backing, stored));
+    TRY(put_sidecar(at.backing(), at.stored));
+    TRY(put_sidecar(at.backing(), stored));
     TRY(at.backing().make_symlink(at.stored.text, stored.text));
     there = true;
     return give_to(who, at.backing(), at.stored.text, S_IFLNK, parent_status);
@@ -232,9 +225,9 @@ Result<Entry> Vfs::link(const Who& who, InodeId inode, InodeId new_parent,
     const auto place = [&]() -> Result<void> {
       if (file != nullptr) {
         TRY(file->content().add_binding(binding));
-        TRY(file->content().sync_header());
+        TRY(file->content().sync(true));
       }
-      TRY(put_sidecar(to.backing(), to.stored, true));
+      TRY(put_sidecar(to.backing(), to.stored));
       return at_place(who, inode, [&](const Spot& from) -> Result<void> {
         if (from.directory->scope != to.directory->scope) return errno_error(EXDEV);
         return from.backing().link(from.stored.text, to.backing(), to.stored.text);

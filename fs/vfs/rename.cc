@@ -32,12 +32,11 @@ class Vfs::Movable {
   }
 
   /// It lies at `at` and may also be found at `also` from now on: on the disk, too, lest the
-  /// renaming gets there without it. A file of which nothing is there yet can have nothing lost,
-  /// unless it takes another's place.
-  Result<void> bind_also(const Spot& at, const Spot& also, bool replaces) {
+  /// renaming gets there without it.
+  Result<void> bind_also(const Spot& at, const Spot& also) {
     if (file_ != nullptr) {
       TRY(file_->content().add_binding(file_binding(also)));
-      return replaces ? file_->content().sync(true) : file_->content().sync_header();
+      return file_->content().sync(true);
     }
     if (directory_ != nullptr) return rewrite_record(*at.names, &also, nullptr);
     if (S_ISLNK(status_.st_mode)) return rewrite_link(at, &also, nullptr);
@@ -124,8 +123,8 @@ class Vfs::Movable {
     const StoredText text =
         at.names->encode_target(target_, bind(at), second != nullptr ? bind(*second) : Binding{});
     const auto write = [&]() -> Result<void> {
-      TRY(put_sidecar(at.backing(), text, true));
-      if (second != nullptr) TRY(put_sidecar(second->backing(), text, true));
+      TRY(put_sidecar(at.backing(), text));
+      if (second != nullptr) TRY(put_sidecar(second->backing(), text));
       return replace_link(at, text.text);
     };
     if (auto written = write(); !written) {
@@ -244,8 +243,8 @@ Result<void> Vfs::move(const Who& who, const Spot& from, const Spot& to, const s
 /// Binds the object to both places, renames it in the backing, drops the old binding.
 Result<void> Vfs::carry(Movable& object, const Spot& from, const Spot& to,
                         const std::optional<struct stat>& victim, unsigned flags) {
-  auto moved = object.bind_also(from, to, victim.has_value());
-  if (moved) moved = put_sidecar(to.backing(), to.stored, true);
+  auto moved = object.bind_also(from, to);
+  if (moved) moved = put_sidecar(to.backing(), to.stored);
   if (moved) {
     WriteLock lock(moving_);
     moved = from.backing().rename(from.stored.text, to.backing(), to.stored.text, flags);
@@ -270,8 +269,8 @@ Result<void> Vfs::exchange(const Who& who, const Spot& from, const Spot& to,
                            const struct stat& from_status, const struct stat& to_status) {
   Movable one = TRY(Movable::hold(*this, who, from, from_status));
   Movable other = TRY(Movable::hold(*this, who, to, to_status));
-  auto exchanged = one.bind_also(from, to, true);
-  if (exchanged) exchanged = other.bind_also(to, from, true);
+  auto exchanged = one.bind_also(from, to);
+  if (exchanged) exchanged = other.bind_also(to, from);
   if (exchanged) {
     WriteLock lock(moving_);
     exchanged =

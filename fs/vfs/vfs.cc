@@ -37,7 +37,7 @@ Vfs::Vfs(std::shared_ptr<const BackingDir> root, std::unique_ptr<JournalDir> jou
       names_(broker, store, encrypted_names),
       inodes_(root_id),
       directories_(options.directory_cache),
-      unsynced_(root_) {}
+      new_files_(root_) {}
 
 Vfs::~Vfs() = default;
 

@@ -10,9 +10,9 @@
 #include "fs/names/stored.h"
 #include "fs/vfs/directory.h"
 #include "fs/vfs/inode_table.h"
+#include "fs/vfs/new_files.h"
 #include "fs/vfs/open_file.h"
 #include "fs/vfs/types.h"
-#include "fs/vfs/unsynced_files.h"
 #include "keystore/broker/key_broker.h"
 #include "keystore/broker/recorder.h"
 
@@ -200,6 +200,7 @@ class Vfs {
   /// True if the entry is a file of which the backing has nothing but the name: its creation had
   /// not reached the disk when the power went. It is not there, and goes.
   bool drop_unborn(const Spot& spot, const struct stat& status);
+  bool is_unborn(const DirectoryHandle& handle, std::string_view name, std::string_view stored);
   /// The backing's attributes in plaintext terms.
   Result<struct stat> plain_status(const Directory& directory, const std::string& stored,
                                    struct stat status);
@@ -258,9 +259,6 @@ class Vfs {
   /// After the entry at `spot` is gone: the file was deleted with it, or is no longer to be found
   /// there.
   void drop_link(OpenFile& file, const Spot& spot);
-  /// The sidecar of what is about to be made, to be synced later.
-  Result<void> put_new_sidecar(const std::shared_ptr<const BackingDir>& dir,
-                               const StoredText& stored);
   /// After an entry could not be made: the sidecar goes, unless it is that of an entry that was
   /// there before.
   static void drop_unused_sidecar(const Spot& spot);
@@ -298,7 +296,7 @@ class Vfs {
   InodeTable inodes_;
   DirectoryCache directories_;
   OpenFileTable files_;
-  UnsyncedFiles unsynced_;
+  NewFiles new_files_;
   Mutex settling_;  // before all others
   Mutex lingering_mutex_;
   std::vector<std::shared_ptr<OpenFile>> lingering_ GUARDED_BY(lingering_mutex_);

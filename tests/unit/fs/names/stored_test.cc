@@ -41,7 +41,7 @@ class StoredNames : public ::testing::Test {
   StoredText link(const std::string& name, const std::string& target) {
     const StoredText text =
         names_.encode_target(target, names_.bind_symlink(golden_dir(), name), Binding{});
-    EXPECT_TRUE(put_sidecar(*dir_, text, false).ok());
+    EXPECT_TRUE(put_sidecar(*dir_, text).ok());
     EXPECT_TRUE(dir_->make_symlink("stored-" + name, text.text).ok());
     return text;
   }
@@ -60,7 +60,7 @@ class StoredNames : public ::testing::Test {
 
 TEST_F(StoredNames, ShortNamesNeedNoSidecar) {
   const auto stored = *names_.encode_name(golden_dir(), "short");
-  ASSERT_TRUE(put_sidecar(*dir_, stored, false).ok());
+  ASSERT_TRUE(put_sidecar(*dir_, stored).ok());
   EXPECT_EQ(entries(), 0);
   EXPECT_EQ(shown(stored.text), "short");
   drop_sidecar(*dir_, stored);
@@ -70,7 +70,7 @@ TEST_F(StoredNames, LongNamesAreReadFromTheirSidecar) {
   const std::string name(255, 'n');
   const auto stored = *names_.encode_name(golden_dir(), name);
   EXPECT_EQ(shown(stored.text), "-") << "no sidecar, no entry";
-  ASSERT_TRUE(put_sidecar(*dir_, stored, false).ok());
+  ASSERT_TRUE(put_sidecar(*dir_, stored).ok());
   EXPECT_EQ(shown(stored.text), name);
   EXPECT_EQ(dir_->status_of(stored.sidecar->name)->st_mode & 07777, 0600U);
   drop_sidecar(*dir_, stored);
@@ -80,9 +80,9 @@ TEST_F(StoredNames, LongNamesAreReadFromTheirSidecar) {
 
 TEST_F(StoredNames, ASidecarThatIsThereIsNotWrittenAgain) {
   const auto stored = *names_.encode_name(golden_dir(), std::string(200, 'n'));
-  ASSERT_TRUE(put_sidecar(*dir_, stored, false).ok());
+  ASSERT_TRUE(put_sidecar(*dir_, stored).ok());
   calls_.before = [](const SystemCall& call) { return call.what == "pwrite" ? EIO : 0; };
-  EXPECT_TRUE(put_sidecar(*dir_, stored, false).ok());
+  EXPECT_TRUE(put_sidecar(*dir_, stored).ok());
 }
 
 TEST_F(StoredNames, ASidecarThatWasCutOffIsWrittenAgain) {
@@ -91,19 +91,19 @@ TEST_F(StoredNames, ASidecarThatWasCutOffIsWrittenAgain) {
   for (const std::size_t length : {0U, 1U, 100U}) {
     put(stored.sidecar->name, Bytes(stored.sidecar->content).first(length));
     EXPECT_EQ(shown(stored.text), "-");
-    ASSERT_TRUE(put_sidecar(*dir_, stored, false).ok());
+    ASSERT_TRUE(put_sidecar(*dir_, stored).ok());
     EXPECT_EQ(shown(stored.text), name);
   }
   put(stored.sidecar->name, ByteVector(100'000, 'x'));
   EXPECT_EQ(shown(stored.text), "-");
-  ASSERT_TRUE(put_sidecar(*dir_, stored, false).ok());
+  ASSERT_TRUE(put_sidecar(*dir_, stored).ok());
   EXPECT_EQ(shown(stored.text), name);
 }
 
 TEST_F(StoredNames, ASidecarThatCannotBeWrittenIsAnError) {
   const auto stored = *names_.encode_name(golden_dir(), std::string(200, 'n'));
   calls_.before = [](const SystemCall& call) { return call.what == "pwrite" ? ENOSPC : 0; };
-  EXPECT_EQ(put_sidecar(*dir_, stored, false).error().errno_value, ENOSPC);
+  EXPECT_EQ(put_sidecar(*dir_, stored).error().errno_value, ENOSPC);
   EXPECT_EQ(entries(), 0);
 }
 
@@ -144,7 +144,7 @@ TEST_F(StoredNames, WhateverLiesInASidecarsPlaceHidesOneEntryOnly) {
 
 TEST_F(StoredNames, FailuresOfTheDiskHideNothing) {
   const auto stored = *names_.encode_name(golden_dir(), std::string(200, 'n'));
-  ASSERT_TRUE(put_sidecar(*dir_, stored, false).ok());
+  ASSERT_TRUE(put_sidecar(*dir_, stored).ok());
   for (const char* const what : {"openat", "pread"}) {
     for (const int reason : {EIO, EMFILE, ENOMEM}) {
       calls_.before = [&](const SystemCall& call) { return call.what == what ? reason : 0; };
