@@ -75,6 +75,9 @@ class EncryptedFile {
   [[nodiscard]] const FileKeys& keys() const { return *keys_; }
   /// Of use at any time, by any thread.
   [[nodiscard]] const BackingFile& backing() const { return backing_; }
+  /// Makes the backing as long as the file, if a crash left it otherwise. For the one EncryptedFile
+  /// of a file, before anybody uses it.
+  Result<void> mend_length();
   /// What `open` found to recover.
   [[nodiscard]] const std::optional<Recovery>& recovery() const { return recovery_; }
 
@@ -128,7 +131,6 @@ class EncryptedFile {
   class Opening;
   Result<void> verify_whole();
   void spare_older();
-  Result<void> keep_found();
 
   Result<std::uint64_t> seek(std::uint64_t offset, HashTree::Kind kind);
   // chunks.cc: between chunks and bytes.

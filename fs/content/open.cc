@@ -82,7 +82,7 @@ class EncryptedFile::Opening {
       whole = build(std::move(slots), {});
     }
     File file = TRY(std::move(whole));
-    if (context_.journals.writable()) TRY(file->keep_found());
+    if (context_.journals.writable()) TRY(file->backing_.sync(true));
     file->recovery_ = recovery;
     return file;
   }
@@ -199,16 +199,18 @@ Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open(const ContentContext&
   return opening.from_journal(again, std::move(**left));
 }
 
-/// What was found and checked is put on the disk as it is.
-Result<void> EncryptedFile::keep_found() {
+Result<void> EncryptedFile::mend_length() {
   WriteLock lock(mutex_);
   const auto length = static_cast<std::uint64_t>(TRY(backing_.status()).st_size);
   const std::uint64_t expected = geometry_.backing_size(size());
-  if (length < expected) {
-    TRY(backing_.make_writable());
-    TRY(backing_.truncate(expected));
-  }
-  return backing_.sync(true);
+  if (length == expected || body_.counted_end() > expected) return {};
+  const struct stat before = TRY(backing_.status());
+  TRY(backing_.make_writable());
+  TRY(backing_.truncate(expected));
+  has_tail_ = false;
+  body_.set_unsynced(true);
+  const struct timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.st_mtim};
+  return backing_.set_times(times);
 }
 
 /// Nothing of the newest state may be on the disk yet; the older header may be the one that is.

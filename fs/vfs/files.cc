@@ -74,6 +74,11 @@ Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int
   }
   auto file =
       TRY(acquire(who, inode, {.rights = rights, .writable = rights.contains(Right::kWrite)}));
+  if (file->take_resized() && !options_.read_only && (flags & O_TRUNC) == 0) {
+    // What the kernel was told of its size was wrong. It looks the file up again and comes back.
+    let_go(file);
+    return errno_error(ESTALE, "its size was not what it seemed");
+  }
   if ((flags & O_TRUNC) != 0) {
     if (auto cut = cut_to_nothing(*file); !cut) {
       let_go(file);
@@ -115,8 +120,15 @@ Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,
         if (may_be_overtaken(found.error()) && overtaken) continue;
         return std::move(found).error();
       }
+      const OpenFile* const first = opened.get();
       file = files_.insert(inode, std::move(opened), before);
       if (file == nullptr) continue;
+      if (file.get() == first && !options_.read_only) {
+        if (auto mended = file->content().mend_length(); !mended) {
+          let_go(file);
+          return std::move(mended).error();
+        }
+      }
     }
     // Another's descriptor may be for reading alone.
     if (request.writable) {
@@ -174,7 +186,12 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
     if (content->recovery().has_value()) {
       options_.tell(spot.path + ": after a crash: " + told(*content->recovery()));
     }
-    return std::make_shared<OpenFile>(std::move(content), inodes_, inode, dek.generation);
+    const Geometry geometry(claimed.chunk_log2);
+    const bool resized =
+        geometry.backing_size(content->size()) != static_cast<std::uint64_t>(status.st_size);
+    auto file = std::make_shared<OpenFile>(std::move(content), inodes_, inode, dek.generation);
+    if (resized) file->mark_resized();
+    return file;
   };
   auto opened = open();
   if (opened || is_refusal(opened.error(), spot.path)) return opened;
@@ -209,6 +226,9 @@ Result<Vfs::Created> Vfs::create_file(const Who& who, InodeId parent, std::strin
   // Somebody else made it first, and that is as good.
   created.entry = TRY(lookup(who, parent, name));
   auto handle = open(who, created.entry.inode, flags);
+  if (!handle && handle.error().errno_value == ESTALE) {
+    handle = open(who, created.entry.inode, flags);  // its size is told below
+  }
   if (!handle) {
     forget(created.entry.inode, 1);
     return std::move(handle).error();

@@ -45,6 +45,11 @@ class OpenFile {
   void mark_deleted() { deleted_.store(true, std::memory_order_relaxed); }
   [[nodiscard]] bool deleted() const { return deleted_.load(std::memory_order_relaxed); }
 
+  /// The size that its backing file spoke of was another than it has: a crash left it so.
+  void mark_resized() { resized_.store(true, std::memory_order_relaxed); }
+  /// True once after that.
+  bool take_resized() { return resized_.exchange(false, std::memory_order_relaxed); }
+
   /// The generation that the keystore has on record, or is about to.
   [[nodiscard]] std::uint64_t recorded_generation() const {
     return recorded_generation_.load(std::memory_order_relaxed);
@@ -61,6 +66,7 @@ class OpenFile {
   std::uint64_t opened_generation_;
   std::atomic<std::uint64_t> recorded_generation_;
   std::atomic<bool> deleted_{false};
+  std::atomic<bool> resized_{false};
 };
 
 /// The open files by inode, with the number of handles of each. Thread-safe.

@@ -86,7 +86,8 @@ class Vfs {
   [[nodiscard]] std::string path(InodeId inode) const { return inodes_.path(inode); }
 
   // Files (files.cc)
-  /// `flags` as open(2)'s: access mode, O_TRUNC.
+  /// `flags` as open(2)'s: access mode, O_TRUNC. ESTALE, once, if a crash had left the file with
+  /// another size than a lookup showed: it is to be looked up again, as the kernel does by itself.
   Result<std::unique_ptr<FileHandle>> open(const Who& who, InodeId inode, int flags);
   struct Created {
     Entry entry;

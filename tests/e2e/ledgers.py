@@ -24,7 +24,8 @@ class Log:
 
 
 def read_log(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    # The last line may be half there.
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] if path.exists() else []
 
 
 def write_whole(fd: int, data: bytes, offset: int) -> None:

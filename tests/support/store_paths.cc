@@ -38,8 +38,13 @@ Result<struct stat> PathUser::status(const std::string& path) const {
 
 Result<HeldFile> PathUser::open(const std::string& path, int flags) const {
   HeldInode inode = TRY(find(path));
-  auto handle = TRY(vfs_->open(who(), inode.id(), flags));
-  return HeldFile(*vfs_, std::move(inode), std::move(handle));
+  auto handle = vfs_->open(who(), inode.id(), flags);
+  if (!handle && handle.error().errno_value == ESTALE) {
+    // As the kernel does: it looks the path up anew, once.
+    inode = TRY(find(path));
+    handle = vfs_->open(who(), inode.id(), flags);
+  }
+  return HeldFile(*vfs_, std::move(inode), TRY(std::move(handle)));
 }
 
 Result<HeldFile> PathUser::create(const std::string& path, mode_t mode, int flags) const {
