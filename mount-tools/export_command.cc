@@ -14,7 +14,7 @@
 #include "keystore/crypto/digest.h"
 #include "mount-tools/commands.h"
 #include "mount-tools/parallel.h"
-#include "mount-tools/transfer_report.h"
+#include "mount-tools/transfer.h"
 #include "mount-tools/tree.h"
 #include "mount-tools/wiring.h"
 
@@ -46,16 +46,12 @@ std::string partial_path(const std::string& target) {
   return target.substr(0, name_at) + to_hex(sha256(as_bytes(name))) + std::string(kPartialSuffix);
 }
 
-bool same_time(const struct timespec& a, const struct timespec& b) {
-  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
 /// Copies what lies in a store out of it. Everything is written beside its final name and renamed,
 /// so that no half of a file is ever taken for the whole.
 class Exporter {
  public:
   Exporter(Vfs& vfs, const Caller& caller, Progress& progress)
-      : vfs_(vfs), caller_(caller), progress_(progress) {}
+      : vfs_(vfs), caller_(caller), progress_(progress), tally_(progress) {}
 
   TransferCounts run(const std::string& path, const std::string& target) {
     const Who who(caller_);
@@ -73,10 +69,9 @@ class Exporter {
     }
     std::reverse(directories_.begin(), directories_.end());  // the deepest first
     for (const Item& item : directories_) {
-      if (auto set = set_attributes(AT_FDCWD, item.target, item.status); !set)
-        fail(item.path, set.error());
+      if (auto set = set_attributes(item.target, item.status); !set) fail(item.path, set.error());
     }
-    return counts_;
+    return tally_.counts();
   }
 
  private:
@@ -107,41 +102,19 @@ class Exporter {
     return {};
   }
 
+  /// False if nothing more is to be begun: there is no room for any other. A refusal is one
+  /// file's alone.
   bool fail(const std::string& what, const Error& error) {
-    progress_.say(failure_line(what, error));
-    MutexLock lock(mutex_);
-    if (counts_.failed++ == 0) counts_.first_failure = error;
+    tally_.fail(what, error);
     return error.code != Code::kNoSpace && error.code != Code::kReadOnly;
-  }
-
-  void count(std::uint64_t TransferCounts::*what) {
-    MutexLock lock(mutex_);
-    ++(counts_.*what);
-  }
-
-  static Result<void> set_attributes(int dir, const std::string& target,
-                                     const struct stat& status) {
-    if (::geteuid() == 0 &&
-        ::fchownat(dir, target.c_str(), status.st_uid, status.st_gid, AT_SYMLINK_NOFOLLOW) != 0) {
-      return errno_error(errno, "chown of " + target);
-    }
-    if (!S_ISLNK(status.st_mode) &&
-        ::fchmodat(dir, target.c_str(), status.st_mode & 07777, AT_SYMLINK_NOFOLLOW) != 0) {
-      return errno_error(errno, "chmod of " + target);
-    }
-    const struct timespec times[2] = {status.st_atim, status.st_mtim};
-    if (::utimensat(dir, target.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) {
-      return errno_error(errno, "setting times of " + target);
-    }
-    return {};
   }
 
   Result<void> export_file(const Item& item) {
     struct stat there {};
     if (::lstat(item.target.c_str(), &there) == 0 && S_ISREG(there.st_mode) &&
-        there.st_size == item.status.st_size && same_time(there.st_mtim, item.status.st_mtim)) {
+        same_state(there, item.status)) {
       progress_.add_bytes(static_cast<std::uint64_t>(item.status.st_size));
-      count(&TransferCounts::unchanged);
+      tally_.count(&TransferCounts::unchanged);
       return {};
     }
     const Who who(caller_);
@@ -157,10 +130,10 @@ class Exporter {
         ::unlink(partial.c_str());
       return copied;
     }
-    TRY(set_attributes(AT_FDCWD, partial, item.status));
+    TRY(set_attributes(partial, item.status));
     if (::rename(partial.c_str(), item.target.c_str()) != 0)
       return errno_error(errno, "renaming to " + item.target);
-    count(&TransferCounts::copied);
+    tally_.count(&TransferCounts::copied);
     return {};
   }
 
@@ -206,7 +179,7 @@ class Exporter {
             !there.starts_with(target)) {
           return errno_error(errno == EINVAL ? EEXIST : errno, item.target);
         }
-        count(&TransferCounts::unchanged);
+        tally_.count(&TransferCounts::unchanged);
         return {};
       }
     } else if (S_ISFIFO(item.status.st_mode)) {
@@ -214,11 +187,11 @@ class Exporter {
         return errno_error(errno, item.target);
     } else {
       progress_.say("coffer: " + item.path + ": sockets and devices are left out");
-      count(&TransferCounts::skipped);
+      tally_.count(&TransferCounts::skipped);
       return {};
     }
-    TRY(set_attributes(AT_FDCWD, item.target, item.status));
-    count(&TransferCounts::copied);
+    TRY(set_attributes(item.target, item.status));
+    tally_.count(&TransferCounts::copied);
     return {};
   }
 
@@ -228,27 +201,19 @@ class Exporter {
   std::vector<Item> directories_;
   std::vector<Item> files_;
   std::vector<Item> others_;
-  Mutex mutex_;
-  TransferCounts counts_;  // under mutex_ while files are copied
+  TransferTally tally_;
 };
 
 Result<int> export_store(const ExportOptions& options) {
   const StorePath source = TRY(parse_store_path(options.source));
-  OpenStore::Options open;
-  open.root = source.root;
-  open.read_only = true;
-  open.passphrase = options.passphrase;
-  const auto store = TRY(OpenStore::open(open));
+  const auto store = TRY(OpenStore::open_read_only(source.root, options.passphrase));
   std::string target = options.destination;
   while (target.size() > 1 && target.back() == '/') target.pop_back();
   {
     const Who who(Caller::self());
     const Found found = TRY(find_path(store->vfs(), who, source.path));
-    struct stat there {};
-    if (!S_ISDIR(found.attributes.st_mode) && ::stat(target.c_str(), &there) == 0 &&
-        S_ISDIR(there.st_mode)) {
-      target += "/" + split_path(source.path).second;
-    }
+    if (!S_ISDIR(found.attributes.st_mode))
+      target = file_target(target, split_path(source.path).second);
   }
   TransferCounts counts;
   double seconds = 0;

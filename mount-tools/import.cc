@@ -10,11 +10,9 @@
 #include <map>
 #include <vector>
 
-#include "keystore/base/mutex.h"
 #include "keystore/base/unique_fd.h"
 #include "keystore/crypto/digest.h"
 #include "mount-tools/parallel.h"
-#include "mount-tools/transfer_report.h"
 #include "mount-tools/tree.h"
 
 namespace coffer {
@@ -41,24 +39,19 @@ struct SourceTree {
 
 /// Nothing else may begin once one of these came: every other file would fail as well.
 bool ends_all(Code code) {
-  return code == Code::kNoSpace || code == Code::kReadOnly || code == Code::kDenied ||
-         code == Code::kExpired || code == Code::kRevoked || code == Code::kKeyUnavailable;
-}
-
-bool same_time(const struct timespec& a, const struct timespec& b) {
-  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+  return code == Code::kNoSpace || code == Code::kReadOnly || is_refusal(code);
 }
 
 class Importer {
  public:
   Importer(Vfs& vfs, const Caller& caller, Progress& progress)
-      : vfs_(vfs), caller_(caller), progress_(progress) {}
+      : vfs_(vfs), caller_(caller), progress_(progress), tally_(progress) {}
 
   TransferCounts run(const std::string& source, const std::string& path) {
     SourceTree tree;
     if (auto scanned = scan(source, path, tree); !scanned) {
       fail(source, scanned.error());
-      return counts_;
+      return tally_.counts();
     }
     std::uint64_t bytes = 0;
     for (const Item& item : tree.files) bytes += static_cast<std::uint64_t>(item.status.st_size);
@@ -66,12 +59,12 @@ class Importer {
 
     if (auto made = make_parents(path); !made) {
       fail(path, made.error());
-      return counts_;
+      return tally_.counts();
     }
     for (const Item& item : tree.directories) {
       if (auto made = make_directory(item); !made) {
         // Without the first there is no place for any other.
-        if (!fail(item.source, made.error()) || item.path == path) return counts_;
+        if (!fail(item.source, made.error()) || item.path == path) return tally_.counts();
       }
     }
     for_each_in_parallel(tree.files.size(), [&](std::size_t i) {
@@ -81,13 +74,14 @@ class Importer {
       return copied ? true : fail(item.source, copied.error());
     });
     for (const Item& item : tree.others) {
-      if (auto made = import_other(item); !made && !fail(item.source, made.error())) return counts_;
+      if (auto made = import_other(item); !made && !fail(item.source, made.error()))
+        return tally_.counts();
     }
     // Their times last, deepest first: making what is in them has changed them.
     for (auto item = tree.directories.rbegin(); item != tree.directories.rend(); ++item) {
       if (auto set = set_directory_attributes(*item); !set) fail(item->source, set.error());
     }
-    return counts_;
+    return tally_.counts();
   }
 
  private:
@@ -118,9 +112,7 @@ class Importer {
 
   /// False if nothing more is to be begun.
   bool fail(const std::string& what, const Error& error) {
-    progress_.say(failure_line(what, error));
-    MutexLock lock(mutex_);
-    if (counts_.failed++ == 0) counts_.first_failure = error;
+    tally_.fail(what, error);
     return !ends_all(error.code);
   }
 
@@ -182,11 +174,9 @@ class Importer {
       there = true;
       if (S_ISDIR(existing->attributes.st_mode))
         return errno_error(EISDIR, item.path + " in the store");
-      if (S_ISREG(existing->attributes.st_mode) &&
-          existing->attributes.st_size == item.status.st_size &&
-          same_time(existing->attributes.st_mtim, item.status.st_mtim)) {
+      if (S_ISREG(existing->attributes.st_mode) && same_state(existing->attributes, item.status)) {
         progress_.add_bytes(static_cast<std::uint64_t>(item.status.st_size));
-        count(&TransferCounts::unchanged);
+        tally_.count(&TransferCounts::unchanged);
         return {};
       }
     } else if (existing.error().code != Code::kNotFound) {
@@ -204,7 +194,7 @@ class Importer {
       return copied;
     }
     if (!direct) TRY(vfs_.rename(who, parent.inode.get(), written_as, parent.inode.get(), name, 0));
-    count(&TransferCounts::copied);
+    tally_.count(&TransferCounts::copied);
     return {};
   }
 
@@ -275,7 +265,7 @@ class Importer {
     const Who who(caller_);
     if (!S_ISLNK(item.status.st_mode) && !S_ISFIFO(item.status.st_mode)) {
       progress_.say("coffer: " + item.source + ": sockets and devices are left out");
-      count(&TransferCounts::skipped);
+      tally_.count(&TransferCounts::skipped);
       return {};
     }
     const auto [parent_path, name] = split_path(item.path);
@@ -292,7 +282,7 @@ class Importer {
         return errno_error(EEXIST, item.path + " in the store");
       }
       if (!S_ISLNK(item.status.st_mode) || TRY(vfs_.read_symlink(who, ref.get())) == target) {
-        count(&TransferCounts::unchanged);
+        tally_.count(&TransferCounts::unchanged);
         return {};
       }
       TRY(vfs_.unlink(who, parent.inode.get(), name));
@@ -305,20 +295,14 @@ class Importer {
     AttributeChange change = attributes_of(item);
     if (S_ISLNK(item.status.st_mode)) change.mode.reset();
     TRY(vfs_.change_attributes(who, ref.get(), change, nullptr));
-    count(&TransferCounts::copied);
+    tally_.count(&TransferCounts::copied);
     return {};
-  }
-
-  void count(std::uint64_t TransferCounts::*what) {
-    MutexLock lock(mutex_);
-    ++(counts_.*what);
   }
 
   Vfs& vfs_;
   const Caller caller_;
   Progress& progress_;
-  Mutex mutex_;
-  TransferCounts counts_;  // under mutex_ while files are copied
+  TransferTally tally_;
 };
 
 }  // namespace

@@ -3,18 +3,9 @@
 #include <string>
 
 #include "fs/vfs/vfs.h"
-#include "mount-tools/progress.h"
+#include "mount-tools/transfer.h"
 
 namespace coffer {
-
-/// What became of an import or export.
-struct TransferCounts {
-  std::uint64_t copied = 0;
-  std::uint64_t unchanged = 0;
-  std::uint64_t skipped = 0;  ///< what can't be kept: sockets, devices
-  std::uint64_t failed = 0;
-  Error first_failure;  ///< if any failed
-};
 
 /// Copies the tree or file `source` to `path` in the store, in parallel. What is there with the
 /// same size and modification time is left alone, and a large file that an earlier run was killed

@@ -8,7 +8,6 @@
 #include "keystore/cli/values.h"
 #include "mount-tools/commands.h"
 #include "mount-tools/import.h"
-#include "mount-tools/transfer_report.h"
 #include "mount-tools/tree.h"
 #include "mount-tools/wiring.h"
 

@@ -28,11 +28,7 @@ Result<FileId> file_at(OpenStore& store, const std::string& path) {
 }
 
 Result<int> show_key(const KeyShowOptions& options) {
-  OpenStore::Options open;
-  open.root = options.store;
-  open.read_only = true;
-  open.passphrase = options.passphrase;
-  const auto store = TRY(OpenStore::open(open));
+  const auto store = TRY(OpenStore::open_read_only(options.store, options.passphrase));
   FileId wanted;
   if (options.what.starts_with("/")) {
     wanted = TRY(file_at(*store, TRY(normalise_path(options.what))));

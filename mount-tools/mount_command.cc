@@ -18,6 +18,7 @@
 #include "fs/fuse/mount_table.h"
 #include "keystore/base/clock.h"
 #include "keystore/cli/exit_code.h"
+#include "keystore/cli/print_json.h"
 #include "mount-tools/commands.h"
 #include "mount-tools/control.h"
 #include "mount-tools/daemon.h"
@@ -153,24 +154,22 @@ std::string status_line(OpenStore& store, const std::string& mountpoint, std::in
   const Vfs::Counts counts = store.vfs().counts();
   const LockedMemoryUse memory = locked_memory_use();
   const auto policy = store.broker().policy();
-  return nlohmann::ordered_json{
-      {"mountpoint", mountpoint},
-      {"store", store.config().root},
-      {"store_id", store.config().store.hex()},
-      {"keystore", store.config().keystore},
-      {"master_key", store.session().master->describe().uri},
-      {"read_only", store.vfs().read_only()},
-      {"pid", ::getpid()},
-      {"since", format_time(since)},
-      {"engine", store.engine().name()},
-      {"policy",
-       policy ? "generation " + std::to_string((*policy)->generation()) : policy.error().message()},
-      {"audit_log", store.session().audit->path()},
-      {"audit_lines", store.session().audit->lines()},
-      {"inodes", counts.inodes},
-      {"open_files", counts.open_files},
-      {"locked_bytes", memory.locked}}
-      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return json_line({{"mountpoint", mountpoint},
+                    {"store", store.config().root},
+                    {"store_id", store.config().store.hex()},
+                    {"keystore", store.config().keystore},
+                    {"master_key", store.session().master->describe().uri},
+                    {"read_only", store.vfs().read_only()},
+                    {"pid", ::getpid()},
+                    {"since", format_time(since)},
+                    {"engine", store.engine().name()},
+                    {"policy", policy ? "generation " + std::to_string((*policy)->generation())
+                                      : policy.error().message()},
+                    {"audit_log", store.session().audit->path()},
+                    {"audit_lines", store.session().audit->lines()},
+                    {"inodes", counts.inodes},
+                    {"open_files", counts.open_files},
+                    {"locked_bytes", memory.locked}});
 }
 
 std::string answer_control(OpenStore& store, const std::string& mountpoint, std::int64_t since,

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fs/names/scope_names.h"
+#include "keystore/cli/print_json.h"
 #include "keystore/cli/values.h"
 #include "keystore/crypto/random.h"
 #include "mount-tools/commands.h"
@@ -38,7 +39,7 @@ Result<ScopeSettings> settings_from(const ScopeCreateOptions& options) {
   return settings;
 }
 
-nlohmann::json to_request(const ScopeCreateOptions& options) {
+nlohmann::ordered_json to_request(const ScopeCreateOptions& options) {
   return {{"verb", "scope-create"},
           {"path", options.path},
           {"sensitivity", options.sensitivity},
@@ -82,9 +83,7 @@ Result<int> scope_create(ScopeCreateOptions options) {
   // The one who writes makes it: the mount if there is one.
   if (const std::string control = StoreLock::holder_control(config.private_dir());
       !control.empty()) {
-    TRY(from_answer(
-        TRY(ask_mount(control, to_request(options).dump(
-                                   -1, ' ', false, nlohmann::json::error_handler_t::replace)))));
+    TRY(from_answer(TRY(ask_mount(control, json_line(to_request(options))))));
   } else {
     OpenStore::Options open;
     open.root = options.store;
@@ -147,14 +146,14 @@ std::string serve_scope_create(OpenStore& store, const std::string& request, con
                         caller);
   };
   const auto created = create();
-  nlohmann::json answer;
+  nlohmann::ordered_json answer;
   if (created) {
     answer["scope"] = created->value;
   } else {
     answer["error"] = created.error().message();
     answer["code"] = static_cast<int>(created.error().code);
   }
-  return answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return json_line(answer);
 }
 
 void add_scope_create_command(CLI::App& scope, ChosenCommand& chosen) {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fs/fuse/mount_table.h"
+#include "keystore/cli/print_json.h"
 #include "keystore/cli/store_config.h"
 #include "keystore/cli/values.h"
 #include "mount-tools/commands.h"
@@ -52,7 +53,7 @@ Result<int> show_one(const StatusOptions& options) {
     return Error{Code::kNotFound, 0, "no coffer mount at " + mountpoint + "; see: coffer status"};
   }
   if (options.json) {
-    std::puts(status->dump(2).c_str());
+    print_json(*status);
   } else {
     print_one(*status);
   }
@@ -72,7 +73,7 @@ Result<int> show_all(const StatusOptions& options) {
     list.push_back(std::move(*status));
   }
   if (options.json) {
-    std::puts(list.dump(2).c_str());
+    print_json(list);
   } else if (list.empty()) {
     std::puts("no mounts");
   } else {

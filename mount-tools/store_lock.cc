@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "keystore/base/atomic_file.h"
+#include "keystore/cli/print_json.h"
 
 namespace coffer {
 namespace {
@@ -65,11 +66,8 @@ Result<StoreLock> StoreLock::take(const std::string& private_dir, const std::str
 }
 
 Result<void> StoreLock::set_control(const std::string& purpose, const std::string& control) const {
-  const std::string text = nlohmann::json{
-      {"host", host_name()},
-      {"pid", ::getpid()},
-      {"purpose", purpose},
-      {"control", control}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string text = json_line(
+      {{"host", host_name()}, {"pid", ::getpid()}, {"purpose", purpose}, {"control", control}});
   if (::ftruncate(fd_.get(), 0) != 0 || ::lseek(fd_.get(), 0, SEEK_SET) != 0) {
     return errno_error(errno, "the store's lock file");
   }

@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "keystore/cli/exit_code.h"
+#include "keystore/cli/print_json.h"
 #include "keystore/cli/store_config.h"
 #include "keystore/cli/values.h"
 #include "mount-tools/commands.h"
@@ -89,10 +90,7 @@ class Verifier {
   void note(const std::string& path, const Error& error) {
     MutexLock lock(mutex_);
     report_.findings.push_back({.path = path, .cause = error.code, .message = error.message()});
-    if (error.code == Code::kDenied || error.code == Code::kExpired ||
-        error.code == Code::kRevoked || error.code == Code::kKeyUnavailable) {
-      report_.whole = false;
-    }
+    if (is_refusal(error.code)) report_.whole = false;
   }
 
   void scan(const Who& who, const std::string& path) {
@@ -171,7 +169,7 @@ std::string_view advice_for(const Finding& finding) {
                                           : next_step(finding.cause);
 }
 
-void print_json(const Report& report, double seconds) {
+void print_report_json(const Report& report, double seconds) {
   auto findings = nlohmann::ordered_json::array();
   for (const Finding& finding : report.findings) {
     nlohmann::ordered_json row;
@@ -181,15 +179,13 @@ void print_json(const Report& report, double seconds) {
     row["next_step"] = advice_for(finding);
     findings.push_back(std::move(row));
   }
-  std::puts(nlohmann::ordered_json{{"files", report.files},
-                                   {"directories", report.directories},
-                                   {"bytes", report.bytes},
-                                   {"seconds", seconds},
-                                   {"spare_keys", report.spare_keys},
-                                   {"keys_without_file", report.keys_without_file},
-                                   {"findings", std::move(findings)}}
-                .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
-                .c_str());
+  print_json({{"files", report.files},
+              {"directories", report.directories},
+              {"bytes", report.bytes},
+              {"seconds", seconds},
+              {"spare_keys", report.spare_keys},
+              {"keys_without_file", report.keys_without_file},
+              {"findings", std::move(findings)}});
 }
 
 void print_text(const Report& report, double seconds) {
@@ -208,11 +204,7 @@ void print_text(const Report& report, double seconds) {
 
 Result<int> verify(const VerifyOptions& options) {
   const StorePath what = TRY(parse_store_path(options.store));
-  OpenStore::Options open;
-  open.root = what.root;
-  open.read_only = true;
-  open.passphrase = options.passphrase;
-  const auto store = TRY(OpenStore::open(open));
+  const auto store = TRY(OpenStore::open_read_only(what.root, options.passphrase));
   double seconds = 0;
   Report report;
   {
@@ -225,7 +217,7 @@ Result<int> verify(const VerifyOptions& options) {
     report = std::move(verifier.report());
   }
   if (options.json) {
-    print_json(report, seconds);
+    print_report_json(report, seconds);
   } else {
     print_text(report, seconds);
   }

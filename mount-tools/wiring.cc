@@ -53,6 +53,15 @@ Result<std::unique_ptr<OpenStore>> OpenStore::open(const Options& options) {
   return store;
 }
 
+Result<std::unique_ptr<OpenStore>> OpenStore::open_read_only(const std::string& root,
+                                                             const PassphraseOptions& passphrase) {
+  Options options;
+  options.root = root;
+  options.read_only = true;
+  options.passphrase = passphrase;
+  return open(options);
+}
+
 Result<void> OpenStore::check_root() {
   const auto check = [this]() -> Result<void> {
     const ByteVector block = TRY(read_directory_block(*backing_));

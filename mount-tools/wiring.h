@@ -28,6 +28,9 @@ class OpenStore {
 
   /// Opens keystore and backing; takes the store's lock unless read-only.
   static Result<std::unique_ptr<OpenStore>> open(const Options& options);
+  /// The same for reading alone.
+  static Result<std::unique_ptr<OpenStore>> open_read_only(const std::string& root,
+                                                           const PassphraseOptions& passphrase);
   /// Commits and records what is left.
   ~OpenStore();
   OpenStore(const OpenStore&) = delete;

@@ -40,6 +40,13 @@ enum class Code {
 /// A short name for logs and `--json` ("not-found").
 std::string_view to_string(Code code);
 
+/// True if the caller may not have it, or not now: a grant or a key is missing, and nothing is
+/// known of what lies behind.
+[[nodiscard]] constexpr bool is_refusal(Code code) {
+  return code == Code::kDenied || code == Code::kExpired || code == Code::kRevoked ||
+         code == Code::kKeyUnavailable;
+}
+
 /// A failure: its cause, the errno behind it (0 if none), and words for people, added once by the
 /// layer that knows them.
 struct Error {

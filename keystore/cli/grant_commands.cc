@@ -9,6 +9,7 @@
 #include "keystore/broker/policy.h"
 #include "keystore/cli/commands.h"
 #include "keystore/cli/keystore_session.h"
+#include "keystore/cli/print_json.h"
 #include "keystore/cli/values.h"
 
 namespace coffer {
@@ -151,7 +152,7 @@ Result<int> list_grants(const GrantOptions& options) {
     list.push_back(std::move(row));
   }
   if (options.json) {
-    std::puts(list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    print_json(list);
   } else {
     print_table(rows);
   }

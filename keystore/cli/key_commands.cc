@@ -7,6 +7,7 @@
 #include "keystore/broker/policy.h"
 #include "keystore/cli/commands.h"
 #include "keystore/cli/keystore_session.h"
+#include "keystore/cli/print_json.h"
 #include "keystore/cli/values.h"
 
 namespace coffer {
@@ -69,7 +70,7 @@ Result<int> list_keks(Keyring& keyring, const KeyOptions& options, const PolicyS
                     {"created", format_time(kek.created_at)}});
   }
   if (options.json) {
-    std::puts(list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    print_json(list);
   } else {
     print_table(rows);
   }
@@ -85,10 +86,7 @@ Result<int> list_file_keys(Keyring& keyring, const KeyOptions& options,
     if (!options.scope.empty() && path != options.scope) return true;
     if (options.json) {
       // Line by line: there may be millions.
-      std::printf("%s%s", first ? "[\n  " : ",\n  ",
-                  key_json(key, policy)
-                      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-                      .c_str());
+      std::printf("%s%s", first ? "[\n  " : ",\n  ", json_line(key_json(key, policy)).c_str());
     } else {
       std::printf("%s  %7u  %-14s  %s\n", key.file.hex().c_str(), key.version.value,
                   std::string(to_string(key.state)).c_str(), path.c_str());
@@ -114,9 +112,7 @@ Result<int> list_keys(const KeyOptions& given) {
 
 void print_key(const KeyRow& key, const PolicySnapshot& policy, bool json) {
   if (json) {
-    std::puts(key_json(key, policy)
-                  .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
-                  .c_str());
+    print_json(key_json(key, policy));
     return;
   }
   print_table(

@@ -7,6 +7,7 @@
 #include "keystore/broker/policy.h"
 #include "keystore/cli/commands.h"
 #include "keystore/cli/keystore_session.h"
+#include "keystore/cli/print_json.h"
 #include "keystore/cli/values.h"
 
 namespace coffer {
@@ -39,7 +40,7 @@ Result<int> list_scopes(const ScopeOptions& options) {
   if (options.json) {
     auto list = nlohmann::ordered_json::array();
     for (const ScopeRow& scope : policy.scopes) list.push_back(scope_json(scope));
-    std::puts(list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    print_json(list);
     return 0;
   }
   std::vector<std::vector<std::string>> rows = {
@@ -66,8 +67,7 @@ Result<int> show_scope(const ScopeOptions& options) {
   const auto scope = std::find_if(snapshot.scopes.begin(), snapshot.scopes.end(),
                                   [&](const ScopeRow& row) { return row.path == path; });
   if (options.json) {
-    std::puts(
-        scope_json(*scope).dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    print_json(scope_json(*scope));
     return 0;
   }
   print_table({{"scope", scope->path},
