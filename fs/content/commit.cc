@@ -85,6 +85,10 @@ Result<void> EncryptedFile::settle_if_needed() {
 Result<void> EncryptedFile::settle() {
   MutexLock turn(commit_mutex_);
   WriteLock lock(mutex_);
+  return settle_locked();
+}
+
+Result<void> EncryptedFile::settle_locked() {
   TRY(commit_locked());
   TRY(release_tail());
   TRY(apply_journal());

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "fs/content/body.h"
 #include "fs/content/file_keys.h"
@@ -47,6 +48,27 @@ struct CommittedState {
   Hash root{};
 };
 
+/// Plaintext bytes [begin, end).
+struct ByteRange {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  bool operator==(const ByteRange&) const = default;
+};
+
+/// What could not be read of a file, in order; ranges that touch are one.
+struct Losses {
+  std::vector<ByteRange> ranges;
+  /// Read, and authentic for this file and place; but the tree does not say that they are the
+  /// newest that were there. None unless asked for.
+  std::vector<ByteRange> unvouched;
+  std::optional<Error> first;  ///< why, of the first
+
+  void add(const ByteRange& range, const Error& why);
+  void add_unvouched(const ByteRange& range, const Error& why);
+  [[nodiscard]] bool none() const { return ranges.empty(); }
+  [[nodiscard]] std::uint64_t bytes() const;
+};
+
 /// The plaintext of one backing file, encrypted in chunks under its own DEK and vouched for by its
 /// hash tree (fs/FORMAT.md, 3). Offsets and sizes are those of the plaintext. Thread-safe: reads
 /// run at once, a change has the file to itself. There is one EncryptedFile a file, whatever the
@@ -67,6 +89,14 @@ class EncryptedFile {
                                                      BackingFile backing, const RawHeader& raw,
                                                      std::shared_ptr<const FileKeys> keys,
                                                      const KnownGenerations& known);
+  /// The same of a backing file that may be cut off: the chunks that are gone are lost, the others
+  /// can be salvaged. What a crash left in a journal is seen and stays there. For reading what is
+  /// left, and `supersede`.
+  static Result<std::unique_ptr<EncryptedFile>> open_damaged(const ContentContext& context,
+                                                             BackingFile backing,
+                                                             const RawHeader& raw,
+                                                             std::shared_ptr<const FileKeys> keys,
+                                                             const KnownGenerations& known);
   ~EncryptedFile();
   EncryptedFile(const EncryptedFile&) = delete;
   EncryptedFile& operator=(const EncryptedFile&) = delete;
@@ -120,6 +150,24 @@ class EncryptedFile {
 
   CommittedState committed();
 
+  // salvage.cc: for who looks into damage.
+  /// As `read`, chunk by chunk: what does not authenticate, or that the disk does not give, is
+  /// zeros in `out` and added to `losses`. Whole chunks if `offset` and the length of `out` are
+  /// multiples of the chunk size.
+  enum class Vouching { kByTree, kByChunkAlone };
+  /// Where the tree is lost, `kByChunkAlone` takes what its own tag authenticates.
+  std::size_t salvage(std::uint64_t offset, MutableBytes out, Losses& losses,
+                      Vouching vouching = Vouching::kByTree);
+  /// Bytes that the backing file has too few; 0 unless it was cut off.
+  Result<std::uint64_t> missing_bytes();
+  /// Bytes behind the end of the file, of an append that was never committed.
+  Result<std::uint64_t> uncommitted_bytes();
+  [[nodiscard]] unsigned chunk_log2() const { return geometry_.chunk_log2(); }
+  /// Commits this very content with a generation above `generation`, durably: an older state that
+  /// is to count as the newest from now on. A journal that was left is applied if it belongs to
+  /// this state, else it goes.
+  Result<void> supersede(std::uint64_t generation);
+
   /// Opens the backing for writing too, if it was not.
   Result<void> make_writable();
 
@@ -131,8 +179,14 @@ class EncryptedFile {
   class Opening;
   Result<void> verify_whole();
   void spare_older();
+  /// Writes what stands in a journal that was left to its place, and removes it.
+  Result<void> apply_left();
 
   Result<std::uint64_t> seek(std::uint64_t offset, HashTree::Kind kind);
+  void salvage_in_leaf(std::uint64_t offset, MutableBytes out, Losses& losses, Vouching vouching)
+      REQUIRES_SHARED(mutex_);
+  void salvage_unvouched(std::uint64_t offset, MutableBytes out, const Error& why, Losses& losses)
+      REQUIRES_SHARED(mutex_);
   // chunks.cc: between chunks and bytes.
   Result<void> read_range(std::uint64_t offset, MutableBytes out) REQUIRES_SHARED(mutex_);
   Result<void> read_in_leaf(std::uint64_t offset, MutableBytes out, Bytes entries)
@@ -154,6 +208,7 @@ class EncryptedFile {
 
   // commit.cc
   Result<void> settle_if_needed();
+  Result<void> settle_locked() REQUIRES(commit_mutex_, mutex_);
   Result<void> commit_locked() REQUIRES(commit_mutex_, mutex_);
   Result<void> commit_header(FileHeader next) REQUIRES(commit_mutex_, mutex_);
   Result<void> drop_retired_locked(std::span<const Binding> bindings)

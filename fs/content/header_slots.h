@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -39,13 +40,15 @@ class HeaderSlots {
   /// What the other slot held when they were opened, if it was good.
   [[nodiscard]] const std::optional<FileHeader>& older() const { return older_; }
 
-  /// Gives `next` the generation that follows.
-  void number(FileHeader& next) const { next.generation = header_.generation + 1; }
+  /// Gives `next` the generation after the current one's, or after its own if that is higher.
+  void number(FileHeader& next) const {
+    next.generation = std::max(header_.generation, next.generation) + 1;
+  }
   /// `next`, which has its generation, is current, but stands in no slot.
   void advance(FileHeader next) { header_ = std::move(next); }
   /// Writes the current header into a slot.
   Result<void> write(const BackingFile& file, const FileKeys& keys);
-  /// Writes `next` with the generation that follows, and makes it current.
+  /// Numbers `next`, writes it into a slot, and makes it current.
   Result<void> commit(const BackingFile& file, const FileKeys& keys, FileHeader next);
   /// The current header is known to be on the disk in a slot: the next commit spares it.
   void mark_durable() { durable_slot_ = current_slot_; }

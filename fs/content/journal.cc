@@ -160,6 +160,15 @@ void JournalDir::remove(FileId file) {
   left_.erase(file);
 }
 
+Result<void> JournalDir::discard(FileId file) {
+  if (!TRY(find(file))) return {};
+  TRY(dir_->remove_file(file.hex()));
+  TRY(sync());
+  WriteLock lock(mutex_);
+  left_.erase(file);
+  return {};
+}
+
 void JournalDir::leave(FileId file) {
   WriteLock lock(mutex_);
   left_.insert(file);
@@ -223,6 +232,7 @@ void Journal::remove() {
   dir_->remove(keys_->file);
   file_.reset();
   named_ = false;
+  left_ = false;
   end_ = Mark{};
 }
 

@@ -29,6 +29,8 @@ class JournalDir {
   Result<void> sync() const;
   /// Nothing in it is needed any more.
   void remove(FileId file);
+  /// The same of one that was left, if there is one: it must not come back.
+  Result<void> discard(FileId file);
   /// It could not be applied: the next opening of the file is to do that.
   void leave(FileId file);
   [[nodiscard]] bool writable() const { return writable_; }
@@ -55,9 +57,14 @@ class Journal {
       : dir_(&dir), store_(store), keys_(std::move(keys)) {}
 
   /// The journal that a crash left, to be read from, and to be removed when it has been applied.
-  void take_left(BackingFile file) { file_ = std::move(file); }
+  void take_left(BackingFile file) {
+    file_ = std::move(file);
+    left_ = true;
+  }
   BackingFile give_back() { return std::move(*file_); }
 
+  /// True if it was left by a crash, and is not applied yet.
+  [[nodiscard]] bool is_left() const { return left_; }
   /// True if anything was appended to it.
   [[nodiscard]] bool used() const { return end_.at > 0; }
   [[nodiscard]] std::uint64_t size() const { return end_.at; }
@@ -93,6 +100,7 @@ class Journal {
   std::shared_ptr<const FileKeys> keys_;
   std::optional<BackingFile> file_;
   bool named_ = false;  // its name is on the disk
+  bool left_ = false;
   Mark end_;
 };
 

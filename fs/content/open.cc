@@ -49,9 +49,34 @@ class EncryptedFile::Opening {
   using File = std::unique_ptr<EncryptedFile>;
   using Pieces = std::span<const JournalContent::Piece>;
 
+  /// For salvage, a backing file that was cut is taken too, and nothing is changed.
+  enum class Use { kAll, kSalvage };
+
+  static Result<File> open(const ContentContext& context, BackingFile backing, const RawHeader& raw,
+                           std::shared_ptr<const FileKeys> keys, const KnownGenerations& known,
+                           Use use) {
+    const FileId id = keys->file;
+    if (!TRY(context.journals.find(id))) {
+      return Opening(context, std::move(backing), std::move(keys), known, use).from_slots(raw);
+    }
+    MutexLock turn(context.journals.settling());
+    auto left = context.journals.find(id);
+    if (!left) return std::move(left).error();
+    // Another may have applied it meanwhile: then what was read is old.
+    const RawHeader again = TRY(read_raw_header(backing));
+    Opening opening(context, std::move(backing), std::move(keys), known, use);
+    if (!left->has_value()) return opening.from_slots(again);
+    return opening.from_journal(again, std::move(**left));
+  }
+
+ private:
   Opening(const ContentContext& context, BackingFile backing, std::shared_ptr<const FileKeys> keys,
-          const KnownGenerations& known)
-      : context_(context), keys_(std::move(keys)), known_(known), backing_(std::move(backing)) {}
+          const KnownGenerations& known, Use use)
+      : context_(context),
+        keys_(std::move(keys)),
+        known_(known),
+        use_(use),
+        backing_(std::move(backing)) {}
 
   /// As the slots say.
   Result<File> from_slots(const RawHeader& raw) {
@@ -82,7 +107,7 @@ class EncryptedFile::Opening {
       whole = build(std::move(slots), {});
     }
     File file = TRY(std::move(whole));
-    if (context_.journals.writable()) TRY(file->backing_.sync(true));
+    if (settles()) TRY(file->backing_.sync(true));
     file->recovery_ = recovery;
     return file;
   }
@@ -105,7 +130,7 @@ class EncryptedFile::Opening {
       auto file = sure ? build(std::move(advanced), pieces) : checked(std::move(advanced), pieces);
       if (is_damage(file)) continue;
       if (!file) return file;
-      if (context_.journals.writable()) TRY(apply(**file));
+      if (settles()) TRY((*file)->apply_left());
       (*file)->recovery_ =
           Recovery{.from_journal = generation - newest,
                    .journal_bytes = bytes,
@@ -115,11 +140,12 @@ class EncryptedFile::Opening {
     }
     journal_.reset();
     File file = TRY(from_slots(raw));
-    if (context_.journals.writable()) context_.journals.remove(keys_->file);
+    if (settles()) context_.journals.remove(keys_->file);
     return file;
   }
 
- private:
+  [[nodiscard]] bool settles() const { return use_ == Use::kAll && context_.journals.writable(); }
+
   static bool is_damage(const Result<File>& file) {
     return !file && file.error().code == Code::kCorrupt;
   }
@@ -140,7 +166,8 @@ class EncryptedFile::Opening {
     Error reason{Code::kCorrupt, EIO,
                  "the backing file is shorter than its header says: it was cut"};
     if (!status) reason = status.error();
-    if (!status || (length < expected && pieces.empty() && !may_be_short)) {
+    const bool cut = length < expected && pieces.empty() && !may_be_short && use_ == Use::kAll;
+    if (!status || cut) {
       take_back(*file);
       return reason;
     }
@@ -163,19 +190,10 @@ class EncryptedFile::Opening {
     if (journal_.has_value()) journal_ = file.body_.journal().give_back();
   }
 
-  static Result<void> apply(EncryptedFile& file) {
-    MutexLock turn(file.commit_mutex_);
-    WriteLock lock(file.mutex_);
-    TRY(file.backing_.make_writable());
-    TRY(file.body_.journal().file().sync(true));
-    TRY(file.write_applied());
-    file.body_.journal().remove();
-    return {};
-  }
-
   ContentContext context_;
   std::shared_ptr<const FileKeys> keys_;
   KnownGenerations known_;
+  Use use_;
   std::optional<BackingFile> backing_;
   std::optional<BackingFile> journal_;
 };
@@ -185,18 +203,25 @@ Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open(const ContentContext&
                                                            const RawHeader& raw,
                                                            std::shared_ptr<const FileKeys> keys,
                                                            const KnownGenerations& known) {
-  const FileId id = keys->file;
-  if (!TRY(context.journals.find(id))) {
-    return Opening(context, std::move(backing), std::move(keys), known).from_slots(raw);
-  }
-  MutexLock turn(context.journals.settling());
-  auto left = context.journals.find(id);
-  if (!left) return std::move(left).error();
-  // Another may have applied it meanwhile: then what was read is old.
-  const RawHeader again = TRY(read_raw_header(backing));
-  Opening opening(context, std::move(backing), std::move(keys), known);
-  if (!left->has_value()) return opening.from_slots(again);
-  return opening.from_journal(again, std::move(**left));
+  return Opening::open(context, std::move(backing), raw, std::move(keys), known,
+                       Opening::Use::kAll);
+}
+
+Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open_damaged(
+    const ContentContext& context, BackingFile backing, const RawHeader& raw,
+    std::shared_ptr<const FileKeys> keys, const KnownGenerations& known) {
+  return Opening::open(context, std::move(backing), raw, std::move(keys), known,
+                       Opening::Use::kSalvage);
+}
+
+Result<void> EncryptedFile::apply_left() {
+  MutexLock turn(commit_mutex_);
+  WriteLock lock(mutex_);
+  TRY(backing_.make_writable());
+  TRY(body_.journal().file().sync(true));
+  TRY(write_applied());
+  body_.journal().remove();
+  return {};
 }
 
 Result<void> EncryptedFile::mend_length() {

@@ -23,7 +23,7 @@ coffer_unit_test(unit_content
           content/encrypted_file_sync_test.cc content/encrypted_file_tamper_test.cc
           content/encrypted_file_test.cc content/encrypted_file_threads_test.cc content/golden_file_test.cc
           content/hash_tree_resize_test.cc content/hash_tree_test.cc content/header_slots_test.cc
-          content/node_cache_test.cc content/nonces_and_buffers_test.cc
+          content/node_cache_test.cc content/nonces_and_buffers_test.cc content/salvage_test.cc
           ${PROJECT_SOURCE_DIR}/tests/support/vectors.cc
   LINKS coffer_content coffer_content_test_support)
 

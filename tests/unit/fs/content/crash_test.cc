@@ -61,6 +61,19 @@ class Crash : public ::testing::Test {
     return content(**opened);
   }
 
+  /// What those see who look into damage.
+  static std::unique_ptr<EncryptedFile> look_into(Left& left) {
+    BackingFile backing = left.backing.open();
+    const auto raw = read_raw_header(backing);
+    auto opened = EncryptedFile::open_damaged(left.world.context(), std::move(backing), *raw,
+                                              left.world.keys(), kNothingKnown);
+    if (!opened) throw std::runtime_error(opened.error().message());
+    return std::move(*opened);
+  }
+  [[nodiscard]] bool has_journal(const Left& left) const {
+    return std::filesystem::exists(left.world.journals().file(keys_->file.hex()));
+  }
+
   ContentWorld world_;
   std::shared_ptr<const FileKeys> keys_ = world_.keys();
   MemoryFile backing_;
@@ -100,6 +113,54 @@ TEST_F(Crash, RecoveryIsDoneOnce) {
   EXPECT_FALSE(std::filesystem::exists(after->world.journals().file(keys_->file.hex())));
   EXPECT_EQ(found(*after, ContentWorld::kOnRecord), content(*file));
   EXPECT_FALSE(recovery_.has_value());
+}
+
+TEST_F(Crash, WhoLooksIntoItSeesTheJournalAndLeavesIt) {
+  const auto file = create();
+  ASSERT_TRUE(file->write(0, ByteVector(3 * kChunk, 'a')).ok());
+  ASSERT_TRUE(file->commit().ok());
+  ASSERT_TRUE(file->write(kChunk, ByteVector(kChunk, 'b')).ok());
+  ASSERT_TRUE(file->sync(true).ok());
+  const auto after = left();
+  const ByteVector before = after->backing.bytes(0, after->backing.size());
+  {
+    const auto seen = look_into(*after);
+    EXPECT_EQ(seen->committed().generation, file->committed().generation);
+    Losses losses;
+    ByteVector out(3 * kChunk);
+    EXPECT_EQ(seen->salvage(0, out, losses), out.size());
+    EXPECT_TRUE(losses.none());
+    EXPECT_EQ(out, content(*file));
+    EXPECT_EQ(*seen->missing_bytes(), 0U);
+  }
+  EXPECT_TRUE(has_journal(*after));
+  EXPECT_EQ(after->backing.bytes(0, after->backing.size()), before);
+  ASSERT_TRUE(look_into(*after)->supersede(100).ok());
+  EXPECT_FALSE(has_journal(*after));
+  EXPECT_EQ(found(*after, ContentWorld::kOnRecord), content(*file));
+  EXPECT_EQ(look_into(*after)->committed().generation, 101U);
+}
+
+/// The new header would else be the one that the journal goes on from.
+TEST_F(Crash, AStateThatIsMadeTheNewestHasNoJournalOfAnother) {
+  const auto file = create();
+  ASSERT_TRUE(file->write(0, ByteVector(kChunk, 'a')).ok());
+  ASSERT_TRUE(file->commit().ok());
+  MemoryFile old;
+  old.copy_from(backing_);
+  const std::uint64_t generation = file->committed().generation;
+  ASSERT_TRUE(file->write(kChunk, ByteVector(kChunk, 'b')).ok());
+  ASSERT_TRUE(file->settle().ok());
+  for (const char letter : {'c', 'd'}) {
+    ASSERT_TRUE(file->write(0, ByteVector(kChunk, static_cast<std::uint8_t>(letter))).ok());
+    ASSERT_TRUE(file->sync(true).ok());
+  }
+  const auto after = left();
+  ASSERT_TRUE(has_journal(*after));
+  after->backing.copy_from(old);
+  ASSERT_TRUE(look_into(*after)->supersede(generation + 1).ok());
+  EXPECT_FALSE(has_journal(*after));
+  EXPECT_EQ(found(*after), ByteVector(kChunk, 'a'));
 }
 
 TEST_F(Crash, KilledAtAnyCallItIsInTheLastStateCommittedOrTheNext) {
