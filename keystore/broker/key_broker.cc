@@ -118,15 +118,18 @@ Result<Decision> KeyBroker::decide(const AccessRequest& request, bool passing_th
   return refusal(request, decision);
 }
 
-Result<Dek> KeyBroker::release(FileId file, KeyVersion version, const AccessRequest& request) {
+Result<Dek> KeyBroker::release(FileId file, KeyVersion version, const AccessRequest& request,
+                               DekUse use) {
   const Decision decision = TRY(decide(request, false));
-  auto dek = keyring_.dek(file, version);
+  auto dek = keyring_.dek(file, version, use);
   if (dek && dek->scope != request.scope) {
     dek = Error{Code::kMoved, 0,
                 "file " + file.hex() + " belongs to another scope than the one it lies in"};
   }
   if (!dek) return refuse(request, decision, file, std::move(dek).error());
-  TRY(write_line(request, decision, file, version, decision.reason));
+  std::string reason(decision.reason);
+  if (use == DekUse::kRecovery) reason += ", for recovery";
+  TRY(write_line(request, decision, file, version, reason));
   return dek;
 }
 

@@ -37,8 +37,10 @@ class KeyBroker {
   KeyBroker& operator=(const KeyBroker&) = delete;
 
   /// The DEK of an existing file. kDenied, kRevoked or kExpired by decision; kMoved if the file
-  /// belongs to another scope than it was found in; else as Keyring::dek.
-  Result<Dek> release(FileId file, KeyVersion version, const AccessRequest& request);
+  /// belongs to another scope than it was found in; else as Keyring::dek. `use` stands in the
+  /// log.
+  Result<Dek> release(FileId file, KeyVersion version, const AccessRequest& request,
+                      DekUse use = DekUse::kOrdinary);
 
   /// A DEK for a file about to be made, with the file's id.
   Result<Dek> release_new(const AccessRequest& request);

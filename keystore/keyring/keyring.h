@@ -83,11 +83,17 @@ class Keyring {
   Result<void> discard_deks(std::span<const FileId> files);
   /// One file's DEK. kKeyUnavailable if there is no such key or the KMS can't be asked, kRevoked if
   /// its state forbids use, kCorrupt if the row was altered.
-  Result<Dek> dek(FileId file, KeyVersion version);
+  Result<Dek> dek(FileId file, KeyVersion version, DekUse use = DekUse::kOrdinary);
   /// Records what became of files, in one transaction. Of a record older than what stands there
   /// only a deactivation is kept; nothing changes a key that is no longer active, or an altered
   /// row.
   Result<void> record(std::span<const FileRecord> records);
+
+  /// Makes the key of a deleted file active again, with this record: the file was put back, and is
+  /// to stay. kNotFound if there is no such key, kRevoked if it is in any state but deactivated or
+  /// active (what was compromised or destroyed stays so), kCorrupt if the row was altered,
+  /// kRolledBack if the record is older than what stands there.
+  Result<void> readmit(const FileRecord& record);
 
   /// Calls `visit` for each DEK row in order of file id (from `from` on), until it returns false;
   /// all rows are of one moment. Holds no lock: keys are released meanwhile, and `visit` may ask

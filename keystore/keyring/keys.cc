@@ -64,6 +64,11 @@ bool usable(KeyState state) {
   return state == KeyState::kPreActivation || state == KeyState::kActive;
 }
 
+/// SP 800-57, 5.3.4: a deactivated key may still open what it has sealed.
+bool usable_for(KeyState state, DekUse use) {
+  return usable(state) || (use == DekUse::kRecovery && state == KeyState::kDeactivated);
+}
+
 Digest digest_from(Bytes bytes) {
   Digest digest{};
   if (bytes.size() == digest.size()) std::copy(bytes.begin(), bytes.end(), digest.begin());
@@ -109,6 +114,19 @@ Result<void> authenticate(const HmacKey& records_key, const StoredDek& stored) {
   }
   return Error{Code::kCorrupt, 0,
                "keystore: the record of file " + stored.record.file.hex() + " was altered"};
+}
+
+constexpr Sql kUpdateRecord =
+    "UPDATE deks SET state = ?3, changed_at = ?4, generation = ?5, root = ?6, record_mac = ?7"
+    " WHERE file_id = ?1 AND version = ?2;";
+
+/// `update` is kUpdateRecord.
+Result<void> write_record(Statement& update, const HmacKey& records_key, const DekRecord& record) {
+  return update
+      .start(record.file.view(), record.version.value, static_cast<int>(record.state),
+             record.changed_at, record.generation, Bytes(record.root),
+             Bytes(record_mac(records_key, record)))
+      .run();
 }
 
 }  // namespace
@@ -252,7 +270,7 @@ Result<void> Keyring::discard_deks(std::span<const FileId> files) {
   return transaction.commit();
 }
 
-Result<Dek> Keyring::dek(FileId file, KeyVersion version) {
+Result<Dek> Keyring::dek(FileId file, KeyVersion version, DekUse use) {
   const auto policy_keys_now = TRY(policy_keys());
   std::optional<StoredDek> stored;
   {
@@ -265,7 +283,7 @@ Result<Dek> Keyring::dek(FileId file, KeyVersion version) {
   }
   TRY(authenticate(policy_keys_now->records, *stored));
   const DekRecord& record = stored->record;
-  if (!usable(record.state)) {
+  if (!usable_for(record.state, use)) {
     return Error{Code::kRevoked, 0,
                  "the key of file " + file.hex() + " is " + std::string(to_string(record.state))};
   }
@@ -290,6 +308,40 @@ Result<Dek> Keyring::dek(FileId file, KeyVersion version) {
   return dek;
 }
 
+Result<void> Keyring::readmit(const FileRecord& record) {
+  const auto policy_keys_now = TRY(policy_keys());
+  const std::int64_t now = clock_.unix_seconds();
+  MutexLock lock(mutex_);
+  Transaction transaction = TRY(begin_write());
+  Statement find = TRY(database_.prepare(kSelectDek));
+  const auto stored = TRY(select_dek(find, record.file, record.version));
+  if (!stored.has_value()) {
+    return Error{Code::kNotFound, 0, "the keystore has no key for file " + record.file.hex()};
+  }
+  TRY(authenticate(policy_keys_now->records, *stored));
+  if (!usable_for(stored->record.state, DekUse::kRecovery)) {
+    return Error{Code::kRevoked, 0,
+                 "the key of file " + record.file.hex() + " is " +
+                     std::string(to_string(stored->record.state)) + " and stays so"};
+  }
+  // A record only ever rises: what was put back is given a newer generation first.
+  if (record.generation < stored->record.generation) {
+    return Error{Code::kRolledBack, 0,
+                 "generation " + std::to_string(record.generation) + " of file " +
+                     record.file.hex() + " is older than its record"};
+  }
+  Statement update = TRY(database_.prepare(kUpdateRecord));
+  TRY(write_record(update, policy_keys_now->records,
+                   DekRecord{.file = record.file,
+                             .version = record.version,
+                             .scope = stored->record.scope,
+                             .state = KeyState::kActive,
+                             .changed_at = now,
+                             .generation = record.generation,
+                             .root = record.root}));
+  return transaction.commit();
+}
+
 Result<void> Keyring::record(std::span<const FileRecord> records) {
   if (records.empty()) return {};
   const auto policy_keys_now = TRY(policy_keys());
@@ -297,9 +349,7 @@ Result<void> Keyring::record(std::span<const FileRecord> records) {
   MutexLock lock(mutex_);
   Transaction transaction = TRY(begin_write());
   Statement find = TRY(database_.prepare(kSelectDek));
-  Statement update = TRY(database_.prepare(
-      "UPDATE deks SET state = ?3, changed_at = ?4, generation = ?5, root = ?6, record_mac = ?7"
-      " WHERE file_id = ?1 AND version = ?2;"));
+  Statement update = TRY(database_.prepare(kUpdateRecord));
   for (const FileRecord& entry : records) {
     const auto stored = TRY(select_dek(find, entry.file, entry.version));
     // An altered row is left as it is, for the next open to refuse; a key that was suspended or
@@ -318,11 +368,7 @@ Result<void> Keyring::record(std::span<const FileRecord> records) {
                          .changed_at = now,
                          .generation = older ? stored->record.generation : entry.generation,
                          .root = older ? stored->record.root : entry.root};
-    TRY(update
-            .start(entry.file.view(), entry.version.value, static_cast<int>(next.state), now,
-                   next.generation, Bytes(next.root),
-                   Bytes(record_mac(policy_keys_now->records, next)))
-            .run());
+    TRY(write_record(update, policy_keys_now->records, next));
   }
   return transaction.commit();
 }

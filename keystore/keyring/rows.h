@@ -99,6 +99,10 @@ struct Dek {
   SecretBytes key;
 };
 
+/// What a DEK is wanted for: to use the file, or to look into what is left of one that was damaged
+/// or deleted. The second gets the key of a deleted file too, as long as it is not destroyed.
+enum class DekUse { kOrdinary, kRecovery };
+
 /// What is recorded of a file once it is durable.
 struct FileRecord {
   FileId file;
