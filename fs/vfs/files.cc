@@ -33,21 +33,6 @@ bool may_be_overtaken(const Error& error) {
          error.code == Code::kCorrupt;
 }
 
-/// Authentic, but another state of the file than the keystore has on record.
-Result<void> check_recorded(const CommittedState& state, const Dek& dek) {
-  if (state.generation < dek.generation) {
-    return Error{Code::kRolledBack, EIO,
-                 "the file is older (generation " + std::to_string(state.generation) +
-                     ") than the one on record (" + std::to_string(dek.generation) +
-                     "): it was put back in the backing directory"};
-  }
-  if (state.generation == dek.generation && state.root != dek.root) {
-    return Error{Code::kRolledBack, EIO,
-                 "the file is another state of itself than the one on record"};
-  }
-  return {};
-}
-
 /// "generation 7 taken over from …", for the log.
 std::string told(const Recovery& recovery) {
   std::string text;

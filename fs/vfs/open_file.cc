@@ -1,6 +1,22 @@
 #include "fs/vfs/open_file.h"
 
+#include <cerrno>
+
 namespace coffer {
+
+Result<void> check_recorded(const CommittedState& state, const Dek& dek) {
+  if (state.generation < dek.generation) {
+    return Error{Code::kRolledBack, EIO,
+                 "the file is older (generation " + std::to_string(state.generation) +
+                     ") than the one on record (" + std::to_string(dek.generation) +
+                     "): it was put back in the backing directory"};
+  }
+  if (state.generation == dek.generation && state.root != dek.root) {
+    return Error{Code::kRolledBack, EIO,
+                 "the file is another state of itself than the one on record"};
+  }
+  return {};
+}
 
 std::shared_ptr<OpenFile> OpenFileTable::acquire(InodeId inode) {
   WriteLock lock(mutex_);

@@ -11,8 +11,12 @@
 #include "fs/vfs/types.h"
 #include "keystore/access/grant.h"
 #include "keystore/base/mutex.h"
+#include "keystore/broker/key_broker.h"
 
 namespace coffer {
+
+/// kRolledBack if it is authentic, but another state of the file than the keystore has on record.
+Result<void> check_recorded(const CommittedState& state, const Dek& dek);
 
 /// A file that has at least one handle. It holds its inode, which has to be in the table: whoever
 /// looks the file up while it is open finds this very inode, and so this very file. Lives no longer

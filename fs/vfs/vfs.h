@@ -109,6 +109,30 @@ class Vfs {
   Result<void> sync(FileHandle& handle, bool data_only);
   void release(std::unique_ptr<FileHandle> handle);
 
+  // Damage (inspect.cc)
+  /// A file as it lies there, whether or not `open` would have it.
+  struct Inspected {
+    /// What authenticates under the file's key. Null if nothing does, though the key is here: or
+    /// there is nothing that could be the header of any file.
+    std::unique_ptr<EncryptedFile> content = {};
+    /// Why `open` refuses it: kRolledBack, kMoved, kRevoked (deleted and put back), kCorrupt (cut
+    /// off, or the newer of its headers is not the one that holds).
+    std::optional<Error> objection = {};
+    bool at_its_place = false;  ///< what it was reached by is one of its names
+    KeyState key_state = KeyState::kActive;
+    std::uint64_t recorded_generation = 0;
+  };
+  /// Decided and audited as `open`; `right` is kRead, or kWrite for what is to be written to.
+  /// Errors leave it open what the file is: a refusal, a key that is not there, a header of another
+  /// store or format. Not for files that are open.
+  Result<Inspected> inspect(const Who& who, InodeId inode, Right right);
+  /// The same of a backing file that no name need lead to, for reading: it lies in `dir` as
+  /// `stored`; `shown` is what the log calls it. Whose it is, its header says.
+  Result<Inspected> inspect_backing(const Who& who, const BackingDir& dir,
+                                    const std::string& stored, std::string_view shown);
+  /// The backing directory of the root.
+  [[nodiscard]] const BackingDir& backing_root() const { return *root_; }
+
   // Names (namespace.cc, rename.cc, symlinks.cc)
   Result<Entry> make_directory(const Who& who, InodeId parent, std::string_view name, mode_t mode);
   /// Fifos, sockets, devices and empty files.
@@ -245,6 +269,12 @@ class Vfs {
   /// What became of the file, for the record.
   void note_state(OpenFile& file);
   static Result<void> cut_to_nothing(const OpenFile& file);
+  /// inspect.cc: the file behind the first of these headers that holds.
+  Result<Inspected> open_first(BackingFile backing, const RawHeader& raw,
+                               const std::vector<FileHeader>& claims, const AccessRequest& access);
+  /// Takes the backing only if the header holds.
+  Result<Inspected> open_claimed(BackingFile& backing, const RawHeader& raw,
+                                 const FileHeader& claim, const AccessRequest& access);
   Result<std::shared_ptr<OpenFile>> create_at(const Who& who, const Spot& spot, mode_t mode,
                                               Rights rights, Entry& entry);
   Result<std::unique_ptr<EncryptedFile>> make_content(const Spot& spot, BackingFile backing,
