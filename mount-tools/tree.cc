@@ -31,6 +31,15 @@ Result<Found> find_path(Vfs& vfs, const Who& who, const std::string& path) {
   return found;
 }
 
+Result<InodeRef> find_damaged(Vfs& vfs, const Who& who, const std::string& path) {
+  auto found = find_path(vfs, who, path);
+  if (found) return std::move(found->inode);
+  if (found.error().code != Code::kCorrupt || path == "/") return std::move(found).error();
+  const auto [parent_path, name] = split_path(path);
+  const Found parent = TRY(find_path(vfs, who, parent_path));
+  return InodeRef(vfs, TRY(vfs.lookup_damaged(who, parent.inode.get(), name)).inode);
+}
+
 Result<std::vector<std::string>> list_names(Vfs& vfs, const Who& who, InodeId directory,
                                             std::vector<std::string>* foreign) {
   const auto handle = TRY(vfs.open_directory(who, directory));

@@ -58,6 +58,9 @@ struct Found {
 };
 Result<Found> find_path(Vfs& vfs, const Who& who, const std::string& path);
 
+/// The same for what may be too damaged to be shown: whatever stands there, by its type alone.
+Result<InodeRef> find_damaged(Vfs& vfs, const Who& who, const std::string& path);
+
 /// "/a/b" → {"/a", "b"}.
 std::pair<std::string, std::string> split_path(const std::string& path);
 std::string join_path(const std::string& directory, const std::string& name);
