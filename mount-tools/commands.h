@@ -13,6 +13,7 @@ void add_status_command(CLI::App& app, ChosenCommand& chosen);
 void add_import_command(CLI::App& app, ChosenCommand& chosen);
 void add_export_command(CLI::App& app, ChosenCommand& chosen);
 void add_verify_command(CLI::App& app, ChosenCommand& chosen);
+void add_salvage_command(CLI::App& app, ChosenCommand& chosen);
 void add_accept_command(CLI::App& app, ChosenCommand& chosen);
 void add_path_command(CLI::App& app, ChosenCommand& chosen);
 void add_scope_create_command(CLI::App& scope, ChosenCommand& chosen);

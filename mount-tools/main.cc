@@ -70,6 +70,7 @@ void add_commands(CLI::App& app, coffer::ChosenCommand& chosen) {
   coffer::add_import_command(app, chosen);
   coffer::add_export_command(app, chosen);
   coffer::add_verify_command(app, chosen);
+  coffer::add_salvage_command(app, chosen);
   coffer::add_accept_command(app, chosen);
   coffer::add_path_command(app, chosen);
   CLI::App& scope = *app.add_subcommand("scope", "Directory trees that share keys and grants");
