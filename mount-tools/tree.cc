@@ -40,21 +40,13 @@ Result<InodeRef> find_damaged(Vfs& vfs, const Who& who, const std::string& path)
   return InodeRef(vfs, TRY(vfs.lookup_damaged(who, parent.inode.get(), name)).inode);
 }
 
-Result<std::vector<std::string>> list_names(Vfs& vfs, const Who& who, InodeId directory,
-                                            std::vector<std::string>* foreign) {
+Result<std::vector<std::string>> list_names(Vfs& vfs, const Who& who, InodeId directory) {
   const auto handle = TRY(vfs.open_directory(who, directory));
   std::vector<std::string> names;
-  TRY(vfs.list(
-      *handle, 0,
-      [&](const ListedEntry& entry) {
-        if (entry.foreign) {
-          if (foreign != nullptr) foreign->emplace_back(entry.name);
-        } else if (entry.name != "." && entry.name != "..") {
-          names.emplace_back(entry.name);
-        }
-        return true;
-      },
-      foreign != nullptr));
+  TRY(vfs.list(*handle, 0, [&](const ListedEntry& entry) {
+    if (entry.name != "." && entry.name != "..") names.emplace_back(entry.name);
+    return true;
+  }));
   std::sort(names.begin(), names.end());
   return names;
 }

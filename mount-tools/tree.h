@@ -65,9 +65,7 @@ Result<InodeRef> find_damaged(Vfs& vfs, const Who& who, const std::string& path)
 std::pair<std::string, std::string> split_path(const std::string& path);
 std::string join_path(const std::string& directory, const std::string& name);
 
-/// The entries of a directory, "." and ".." left out, by name. `foreign` gets the stored names of
-/// entries that are not the store's.
-Result<std::vector<std::string>> list_names(Vfs& vfs, const Who& who, InodeId directory,
-                                            std::vector<std::string>* foreign = nullptr);
+/// The entries of a directory, "." and ".." left out, by name.
+Result<std::vector<std::string>> list_names(Vfs& vfs, const Who& who, InodeId directory);
 
 }  // namespace coffer

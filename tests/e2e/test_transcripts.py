@@ -42,6 +42,7 @@ class Session:
         """Without what differs from run to run, and without the widths that follow from it."""
         steady = "\n".join(self._steady_line(line) for line in text.splitlines())
         steady = re.sub(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME", steady)
+        steady = re.sub(r"20\d{6}T\d{6}Z-[0-9a-f]{8}", "RUN", steady)
         steady = re.sub(r"\b[0-9a-f]{32}\b", lambda found: self._ids.setdefault(found[0], f"ID-{len(self._ids) + 1}"), steady)
         steady = re.sub(r"in [\d.]+ s\b", "in N s", steady)
         steady = re.sub(r'("seconds": ?)[\d.e-]+', r"\1N", steady)

@@ -260,9 +260,9 @@ VARIANTS = [
     file("leaf 63 altered", DEEP, lambda s: s.flip(DEEP, LEAF_63), store="deep"),
     file("leaf 128 zeroed", DEEP, lambda s: s.write(DEEP, LEAF_128, bytes(BLOCK)), store="deep"),
     # --- lengths (3.2) ---
-    file("cut to nothing", CH, lambda s: s.cut(CH, 0)),
-    file("cut within the first header", CH, lambda s: s.cut(CH, 100)),
-    file("cut between the headers", CH, lambda s: s.cut(CH, BLOCK)),
+    file("cut to nothing", CH, lambda s: s.cut(CH, 0), also=NAMELESS),
+    file("cut within the first header", CH, lambda s: s.cut(CH, 100), also=NAMELESS),
+    file("cut between the headers", CH, lambda s: s.cut(CH, BLOCK), also=NAMELESS),
     file("cut to the headers", CH, lambda s: s.cut(CH, 2 * BLOCK)),
     file("cut within the leaf", CH, lambda s: s.cut(CH, LEAF_0 + 100)),
     file("cut within a chunk", CH, lambda s: s.cut(CH, CHUNK_0 + 5000)),
