@@ -116,6 +116,8 @@ std::vector<std::string> stored_names(const BackingDir& root, const std::string&
 
 std::string temporary_path() { return std::string(kPrivateDir) + "/" + kTemporaryDir; }
 
+std::string journal_path() { return std::string(kPrivateDir) + "/" + kJournalDir; }
+
 std::pair<std::string, std::string> split_backing(const std::string& backing) {
   const std::size_t slash = backing.find_last_of('/');
   if (slash == std::string::npos) return {".", backing};

@@ -40,6 +40,8 @@ Result<std::shared_ptr<const BackingDir>> open_backing_dir(const BackingDir& roo
 std::vector<std::string> stored_names(const BackingDir& root, const std::string& backing);
 /// Where entries are made, relative to the store's directory.
 std::string temporary_path();
+/// Where the redo journals are, relative to the store's directory.
+std::string journal_path();
 /// "a/b" → {"a", "b"}; "b" → {".", "b"}.
 std::pair<std::string, std::string> split_backing(const std::string& backing);
 

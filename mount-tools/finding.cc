@@ -45,6 +45,7 @@ std::string_view advice(const Finding& finding) {
       return "remove it, or, if it was put back on purpose: coffer accept STORE:PATH";
     case FindingKind::kOrphan:
     case FindingKind::kTail:
+    case FindingKind::kJournal:
       return "harmless; coffer verify --repair clears it away";
     case FindingKind::kLeftover:
       return "harmless; the next read-write mount clears it away";
@@ -81,6 +82,8 @@ std::string_view to_string(FindingKind kind) {
       return "tail";
     case FindingKind::kQuarantined:
       return "quarantined";
+    case FindingKind::kJournal:
+      return "journal";
   }
   return "unknown";
 }

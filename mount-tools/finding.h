@@ -23,9 +23,10 @@ enum class FindingKind {
   kPutBack,      ///< a file that was deleted and is there again
   // Harmless, and reported as notes:
   kOrphan,       ///< a sidecar without its entry, or a temporary file
-  kLeftover,     ///< in .coffer/tmp
+  kLeftover,     ///< in .coffer/tmp, or a file whose creation had not reached the disk
   kTail,         ///< behind a file's end, of an append that was never committed
   kQuarantined,  ///< set aside by an earlier repair
+  kJournal,      ///< of a file that is gone
 };
 std::string_view to_string(FindingKind kind);
 

@@ -18,6 +18,7 @@ class Repair {
     for (Finding& note : report.notes) {
       if (note.kind == FindingKind::kOrphan) TRY(attempt(note, &Repair::set_aside));
       if (note.has_tail) TRY(attempt(note, &Repair::cut_tail));
+      if (note.kind == FindingKind::kJournal) TRY(attempt(note, &Repair::remove_journal));
     }
     for (Finding& finding : report.findings) {
       if (finding.beyond_use) TRY(attempt(finding, &Repair::set_aside));
@@ -70,6 +71,12 @@ class Repair {
     EncryptedFile& content = handle.get().file->content();
     TRY(content.truncate(content.size()));  // takes the tail, and nothing else
     return std::string("cut off");
+  }
+
+  Result<std::string> remove_journal(const Finding& finding) {
+    TRY(record("removed the journal of file " + finding.file->hex() + ", which is gone"));
+    TRY(store_.vfs().remove_journal(*finding.file));
+    return std::string("removed");
   }
 
   Result<std::string> record_deletion(const Finding& finding) {

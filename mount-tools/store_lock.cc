@@ -78,6 +78,11 @@ void StoreLock::finish() const {
   if (::ftruncate(fd_.get(), 0) != 0) return;  // the next one takes it for a crash, and looks twice
 }
 
+bool StoreLock::is_noted(const std::string& private_dir) {
+  struct stat status {};
+  return ::lstat((private_dir + "/lock").c_str(), &status) == 0 && status.st_size > 0;
+}
+
 std::string StoreLock::holder_control(const std::string& private_dir) {
   const UniqueFd fd(::open((private_dir + "/lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!fd.valid()) return "";

@@ -20,6 +20,9 @@ class StoreLock {
   /// The control socket of the mount on this host that holds the lock; empty if none does.
   static std::string holder_control(const std::string& private_dir);
 
+  /// True if somebody holds it, or did not come to its end with it.
+  static bool is_noted(const std::string& private_dir);
+
   /// True if the one who held it before did not come to its end.
   [[nodiscard]] bool was_left() const { return was_left_; }
   /// Everything that was to be done is done.

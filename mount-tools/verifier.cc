@@ -16,6 +16,7 @@ Verifier::Verifier(OpenStore& store, Progress& progress)
 
 Result<VerifyReport> Verifier::run(const std::string& path) {
   const Who who(caller_);
+  journals_ = journals();
   scan(who, path);
   progress_.expect(expected_bytes_, files_.size());
   for_each_in_parallel(files_.size(), [&](std::size_t i) {
@@ -25,7 +26,10 @@ Result<VerifyReport> Verifier::run(const std::string& path) {
   });
   if (path == "/") {
     scan_private(who);
-    if (!refused_) TRY(check_keys());
+    if (!refused_) {
+      TRY(check_keys());
+      check_journals();
+    }
   }
   // Not in the order in which threads came upon them.
   const auto by_place = [](const Finding& a, const Finding& b) {
@@ -82,6 +86,9 @@ void Verifier::scan_entry(const Who& who, const std::shared_ptr<const Place>& pl
     files_.push_back({place, name, entry.error().message()});
     return;
   }
+  // Removed since it was listed; or a name whose file had not reached the disk before a crash, and
+  // that the lookup has dropped.
+  if (!entry && entry.error().code == Code::kNotFound) return;
   if (!entry) {
     note({.cause = entry.error().code, .path = path, .message = entry.error().message()});
     return;

@@ -22,6 +22,9 @@ struct VerifyReport {
   std::uint64_t bytes = 0;
   std::uint64_t keys_without_file = 0;
   std::uint64_t spare_keys = 0;
+  /// Of those that lay there at the beginning, how many are applied now; by this very run if the
+  /// store is open for writing.
+  std::uint64_t journals_applied = 0;
   /// True if it is known of every file in the backing which one it is: then a key without a file
   /// has none.
   bool all_files_known = true;
@@ -77,6 +80,8 @@ class Verifier {
   bool has_key(FileId file);
   Result<void> check_keys();
   void scan_private(const Who& who);
+  [[nodiscard]] std::unordered_set<FileId> journals() const;
+  void check_journals();
   /// Which files lie somewhere below, whatever the names say.
   void claim_below(const BackingDir& dir, const std::string& backing, FindingKind why);
   void claim(const BackingDir& dir, const std::string& stored, const std::string& backing,
@@ -91,6 +96,7 @@ class Verifier {
   bool refused_ = false;  ///< something was not shown to the caller
   std::vector<File> files_;
   std::uint64_t expected_bytes_ = 0;
+  std::unordered_set<FileId> journals_;  ///< that lay there at the beginning
   /// Files that lie where no name leads to them.
   struct Misplaced {
     std::string backing;

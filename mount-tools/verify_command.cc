@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -20,29 +21,46 @@ struct VerifyOptions {
   PassphraseOptions passphrase;
 };
 
-void print_report_json(const VerifyReport& report, double seconds) {
+std::size_t journals_removed(const VerifyReport& report) {
+  return static_cast<std::size_t>(
+      std::count_if(report.notes.begin(), report.notes.end(), [](const Finding& note) {
+        return note.kind == FindingKind::kJournal && !note.repaired.empty();
+      }));
+}
+
+void print_report_json(const VerifyReport& report, double seconds, bool repaired) {
   const auto list = [](const std::vector<Finding>& findings) {
     auto rows = nlohmann::ordered_json::array();
     for (const Finding& finding : findings) rows.push_back(to_json(finding));
     return rows;
   };
-  print_json({{"files", report.files},
-              {"directories", report.directories},
-              {"bytes", report.bytes},
-              {"seconds", seconds},
-              {"spare_keys", report.spare_keys},
-              {"keys_without_file", report.keys_without_file},
-              {"findings", list(report.findings)},
-              {"notes", list(report.notes)}});
+  nlohmann::ordered_json json = {{"files", report.files},
+                                 {"directories", report.directories},
+                                 {"bytes", report.bytes},
+                                 {"seconds", seconds},
+                                 {"spare_keys", report.spare_keys},
+                                 {"keys_without_file", report.keys_without_file},
+                                 {"findings", list(report.findings)},
+                                 {"notes", list(report.notes)}};
+  if (repaired) {
+    json["journals"] = {{"applied", report.journals_applied},
+                        {"removed", journals_removed(report)}};
+  }
+  print_json(json);
 }
 
-void print_report(const VerifyReport& report, double seconds) {
+void print_report(const VerifyReport& report, double seconds, bool is_repair) {
   std::size_t repaired = 0;
   for (const Finding& finding : report.findings) {
     if (!finding.repaired.empty()) ++repaired;
     std::puts(to_line(finding).c_str());
   }
   for (const Finding& note : report.notes) std::puts(("note: " + to_line(note)).c_str());
+  if (const std::size_t removed = journals_removed(report);
+      is_repair && report.journals_applied + removed > 0) {
+    std::printf("journals that a crash left: %llu applied, %zu removed\n",
+                static_cast<unsigned long long>(report.journals_applied), removed);
+  }
   std::printf("verified %llu files in %llu directories, %s in %.1f s: %zu findings%s\n",
               static_cast<unsigned long long>(report.files),
               static_cast<unsigned long long>(report.directories),
@@ -65,8 +83,8 @@ std::vector<Finding> leftovers(const std::string& root) {
   return found;
 }
 
-/// For writing it is opened as a read-write mount opens it: that alone replays what a crash left
-/// unfinished.
+/// For writing it is opened as a read-write mount opens it: the journal that a crash left of a file
+/// is applied when that is read.
 Result<std::unique_ptr<OpenStore>> open_store(const VerifyOptions& options,
                                               const std::string& root) {
   if (!options.repair) return OpenStore::open_read_only(root, options.passphrase);
@@ -77,6 +95,7 @@ Result<std::unique_ptr<OpenStore>> open_store(const VerifyOptions& options,
   open.report = [](const Error& error) {
     std::fprintf(stderr, "coffer: %s\n", error.message().c_str());
   };
+  open.tell = [](const std::string& what) { std::fprintf(stderr, "coffer: %s\n", what.c_str()); };
   return OpenStore::open(open);
 }
 
@@ -102,9 +121,9 @@ Result<int> verify(const VerifyOptions& options) {
     TRY(store->vfs().finish());
   }
   if (options.json) {
-    print_report_json(report, seconds);
+    print_report_json(report, seconds, options.repair);
   } else {
-    print_report(report, seconds);
+    print_report(report, seconds, options.repair);
   }
   return exit_code(report.findings);
 }

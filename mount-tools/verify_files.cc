@@ -84,6 +84,12 @@ Finding Verifier::look_into(const Who& who, const File& file, InodeId inode, con
     const auto dir = open_backing_dir(vfs_.backing_root(), directory);
     const auto status = dir ? (*dir)->status_of(stored) : Result<struct stat>(dir.error());
     if (!status || status->st_size > static_cast<off_t>(kBodyOffset)) saw_unknown();
+    if (status && status->st_size == 0 && StoreLock::is_noted(store_.config().private_dir())) {
+      finding.kind = FindingKind::kLeftover;
+      finding.cause = Code::kNotFound;
+      finding.message = "a file whose creation had not reached the disk";
+      return finding;
+    }
     finding.beyond_use = true;
     return finding;
   }
@@ -194,6 +200,32 @@ void Verifier::scan_private(const Who& who) {
           .cause = Code::kNotFound,
           .backing = join_backing(temporary_path(), name),
           .message = "a crash left it half made, or half removed"});
+  }
+}
+
+/// By the files that they belong to.
+std::unordered_set<FileId> Verifier::journals() const {
+  std::unordered_set<FileId> found;
+  for (const std::string& name : stored_names(vfs_.backing_root(), journal_path())) {
+    const auto id = from_hex(name);
+    if (id && id->size() == sizeof(FileId)) found.insert(FileId::from(*id));
+  }
+  return found;
+}
+
+/// What became of the journals that lay there at the beginning. For a run over the whole store.
+void Verifier::check_journals() {
+  const std::unordered_set<FileId> now = journals();
+  for (const FileId& file : journals_) {
+    const bool is_there = seen_.contains(file) || misplaced_.contains(file);
+    if (is_there && !now.contains(file)) ++report_.journals_applied;
+    if (is_there || !now.contains(file) || !report_.all_files_known) continue;
+    note({.kind = FindingKind::kJournal,
+          .cause = Code::kNotFound,
+          .backing = join_backing(journal_path(), file.hex()),
+          .message = "a crash left it, and its file is gone",
+          .file = file,
+          .scope = kRootScope});
   }
 }
 

@@ -70,6 +70,12 @@ Result<void> Vfs::require_writable() const {
   return {};
 }
 
+Result<void> Vfs::remove_journal(FileId file) {
+  TRY(require_writable());
+  MutexLock turn(journals_->settling());
+  return journals_->discard(file);
+}
+
 Result<struct statvfs> Vfs::filesystem() {
   struct statvfs status = TRY(root_->filesystem());
   status.f_namemax = kMaxNameLength;

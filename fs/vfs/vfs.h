@@ -167,6 +167,8 @@ class Vfs {
   /// The same, and everything on the backing filesystem is on the disk then: for the recorder,
   /// about once a second.
   Result<void> make_durable();
+  /// Removes the journal that a crash left of a file that is gone.
+  Result<void> remove_journal(FileId file);
   /// Journals that a crash left and no opening has settled yet.
   [[nodiscard]] std::size_t journals_left() const { return journals_->left(); }
   /// Commits every open file and waits until all of it is on record: before the program ends.

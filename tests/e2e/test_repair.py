@@ -1,11 +1,13 @@
 """coffer verify --repair: what it sets aside, clears away and records; and that it destroys nothing."""
 
+import contextlib
 import json
 import os
 import unittest
 from pathlib import Path
 
 from damage import BUSY, CORRUPT, NOT_FOUND, USAGE, DamagedTest, chunk_at, everything_in, flip
+from files import random_bytes
 
 
 class Ranges(DamagedTest):
@@ -230,6 +232,106 @@ class Repair(DamagedTest):
         report = self.repair(CORRUPT)
         self.assertIn("could not be repaired", report["findings"][0]["message"])
         self.assertEqual(everything_in(self.store.path), before)
+
+
+class AfterACrash(DamagedTest):
+    """A daemon that was killed while files had journals leaves no damage."""
+
+    JOURNALS = ".coffer/journal"
+
+    def journals(self) -> list[str]:
+        return sorted(os.listdir(self.store.path / self.JOURNALS))
+
+    def crash(self) -> bytes:
+        """Kills the daemon when /a was overwritten and synced, and /b only overwritten; gives what /a is now."""
+        mount = self.new_mount(self.store)
+        content = bytearray(self.content["/a"])
+        content[5000:14000] = random_bytes(9000, 77)
+        fds = [os.open(mount.path / name, os.O_RDWR) for name in ("a", "b")]
+        for fd in fds:
+            os.pwrite(fd, content[5000:14000], 5000)
+        os.fsync(fds[0])
+        mount.kill()
+        for fd in fds:
+            with contextlib.suppress(OSError):  # there is nobody any more to tell
+                os.close(fd)
+        return bytes(content)
+
+    def exported(self) -> dict[str, bytes]:
+        target = self.place(f"out-{len(os.listdir(self.place('.')))}")
+        self.store.coffer("export", self.store.path, target)
+        return {path: (target / path[1:]).read_bytes() for path in self.content}
+
+    def assert_recovered(self, now: bytes) -> None:
+        got = self.exported()
+        self.assert_bytes(got.pop("/a"), now, "/a")
+        self.assertIn(got.pop("/b")[5000:14000], (now[5000:14000], self.content["/b"][5000:14000]))
+        for path, content in got.items():
+            self.assert_bytes(content, self.content[path], path)
+
+    def test_journals_are_no_damage_and_are_applied(self) -> None:
+        now = self.crash()
+        left = self.journals()
+        self.assertIn(self.store.coffer("path", self.store.path, "/a", "--json").json["file"], left)
+        before = everything_in(self.store.path)
+        report = self.verify(0)
+        self.assertEqual((report["findings"], report["notes"]), ([], []))
+        self.assertNotIn("journals", report)
+        self.assert_recovered(now)
+        self.assertEqual(everything_in(self.store.path), before, "nothing was written by those who only read")
+        salvaged = self.place("salvaged")
+        self.store.coffer("salvage", self.store.path, salvaged)
+        self.assert_content(salvaged / "a", now)
+        report = self.verify(0, "--repair")
+        self.assertEqual(report["journals"], {"applied": len(left), "removed": 0})
+        self.assertEqual((report["findings"], report["notes"]), ([], []))
+        self.assertEqual(self.journals(), [])
+        self.assert_recovered(now)
+        self.assertEqual(self.verify(0, "--repair")["journals"], {"applied": 0, "removed": 0})
+
+    def test_repair_says_it_in_words(self) -> None:
+        self.crash()
+        left = len(self.journals())
+        outcome = self.store.coffer("verify", self.store.path, "--repair")
+        self.assertIn(f"journals that a crash left: {left} applied, 0 removed\n", outcome.out)
+        self.assertIn("coffer: /a: after a crash: ", outcome.err)
+
+    def test_the_journal_of_a_file_that_is_gone(self) -> None:
+        now = self.crash()
+        (self.store.path / self.JOURNALS / ("0123456789abcdef" * 2)).write_bytes(b"COFFER-J")
+        left = self.journals()
+        report = self.verify(0)
+        self.assertEqual(self.kinds(report["notes"]), [("", "journal")])
+        self.assertEqual(report["notes"][0]["backing"], f"{self.JOURNALS}/" + "0123456789abcdef" * 2)
+        self.assertEqual(self.journals(), left)
+        report = self.verify(0, "--repair")
+        self.assertEqual(report["notes"][0]["repaired"], "removed")
+        self.assertEqual(report["journals"], {"applied": len(left) - 1, "removed": 1})
+        self.assertEqual(self.journals(), [])
+        self.assertTrue(self.detail("verify --repair: removed the journal of file 0123456789abcdef"))
+        self.assert_recovered(now)
+
+    def test_while_a_file_is_not_known_no_journal_goes(self) -> None:
+        """It may be that one's."""
+        self.crash()
+        flip(self.backing("/a"), 4090, 8190)
+        stray = "0123456789abcdef" * 2
+        (self.store.path / self.JOURNALS / stray).write_bytes(b"COFFER-J")
+        report = self.verify(0, "--repair")
+        self.assertEqual(report["journals"]["removed"], 0)
+        self.assertIn(stray, self.journals())
+
+    def test_a_file_whose_creation_was_interrupted(self) -> None:
+        self.crash()
+        unborn = self.backing("/new")
+        unborn.touch()
+        report = self.verify(0)
+        self.assertEqual(self.kinds(report["notes"]), [("/new", "leftover")])
+        self.assertEqual(self.verify(0, "--repair")["findings"], [])
+        self.assertFalse(unborn.exists())
+        # Where no program was interrupted it is damage.
+        unborn.touch()
+        self.assertEqual(self.kinds(self.verify(CORRUPT)["findings"]), [("/new", "file")])
 
 
 class RepairPlain(Repair):
