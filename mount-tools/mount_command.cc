@@ -187,6 +187,7 @@ Result<void> mount_and_serve(const MountCommand& command, const Parsed& parsed,
   OpenStore::Options options;
   options.root = root;
   options.read_only = command.read_only;
+  options.for_kernel = true;
   options.purpose = "mounted at " + parsed.mount.mountpoint;
   options.passphrase = command.passphrase;
   options.report = [&logger](const Error& error) { logger.error("{}", error.message()); };

@@ -45,6 +45,7 @@ Result<std::unique_ptr<OpenStore>> OpenStore::open(const Options& options) {
   Vfs::Options vfs_options;
   vfs_options.read_only = options.read_only;
   vfs_options.directory_cache = directory_budget();
+  vfs_options.sizes_are_kept = options.for_kernel;
   vfs_options.after_crash = store->lock_.has_value() && store->lock_->was_left();
   vfs_options.report = options.report;
   vfs_options.tell = options.tell;

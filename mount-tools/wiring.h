@@ -20,7 +20,8 @@ class OpenStore {
   struct Options {
     std::string root;
     bool read_only = false;
-    std::string purpose;  ///< what others are told while the store is held for writing
+    bool for_kernel = false;  ///< it is going to be mounted
+    std::string purpose;      ///< what others are told while the store is held for writing
     PassphraseOptions passphrase;
     std::function<void(const Error&)> report = [](const Error&) {};
     std::function<void(const std::string&)> tell = [](const std::string&) {};

@@ -23,7 +23,8 @@ inline Who caller_of(fuse_req_t request) {
 /// Failures that are no answer to what the caller asked but trouble of the store or the machine.
 inline bool worth_logging(const Error& error) {
   const bool limit_of_the_format = error.errno_value == EFBIG || error.errno_value == EMLINK;
-  return !advice(error.code).empty() && !limit_of_the_format;
+  const bool asked_again = error.errno_value == ESTALE;  // the kernel looks the path up anew
+  return !advice(error.code).empty() && !limit_of_the_format && !asked_again;
 }
 
 inline void log_failure(FuseContext& context, const char* operation, fuse_ino_t inode,

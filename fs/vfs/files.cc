@@ -59,7 +59,8 @@ Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int
   }
   auto file =
       TRY(acquire(who, inode, {.rights = rights, .writable = rights.contains(Right::kWrite)}));
-  if (file->take_resized() && !options_.read_only && (flags & O_TRUNC) == 0) {
+  if (file->take_resized() && options_.sizes_are_kept && !options_.read_only &&
+      (flags & O_TRUNC) == 0) {
     // What the kernel was told of its size was wrong. It looks the file up again and comes back.
     let_go(file);
     return errno_error(ESTALE, "its size was not what it seemed");
@@ -108,7 +109,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,
       const OpenFile* const first = opened.get();
       file = files_.insert(inode, std::move(opened), before);
       if (file == nullptr) continue;
-      if (file.get() == first && !options_.read_only) {
+      if (file.get() == first && options_.sizes_are_kept && !options_.read_only) {
         if (auto mended = file->content().mend_length(); !mended) {
           let_go(file);
           return std::move(mended).error();

@@ -52,6 +52,9 @@ class Vfs {
     std::size_t directory_cache = 1024;
     std::size_t node_cache_bytes = std::size_t{32} << 20U;
     Syscalls* calls = nullptr;  ///< null: the real ones
+    /// Sizes are kept by who asks for them, as the kernel does: a file that a crash left with
+    /// another size than a lookup shows is mended when it is opened, and asked for again (ESTALE).
+    bool sizes_are_kept = false;
     /// The last program that wrote to the store did not come to its end.
     bool after_crash = false;
     /// Hears of failures that no caller waits for.

@@ -121,8 +121,10 @@ ContentContext ContentWorld::context(Syscalls& calls) {
   auto journals = dir ? JournalDir::open(std::move(*dir), true)
                       : Result<std::unique_ptr<JournalDir>>(std::move(dir).error());
   if (!journals) throw std::runtime_error(journals.error().message());
+  JournalDir& opened = **journals;
+  MutexLock lock(opened_mutex_);
   opened_journals_.push_back(std::move(*journals));
-  return {engine_, nodes_, scratch_, *opened_journals_.back(), store_};
+  return {engine_, nodes_, scratch_, opened, store_};
 }
 
 std::shared_ptr<const FileKeys> ContentWorld::keys(Suite suite, unsigned file) const {

@@ -81,7 +81,8 @@ class ContentWorld {
   NodeCache nodes_;
   ScratchPool scratch_;
   TempDir journals_;
-  std::vector<std::unique_ptr<JournalDir>> opened_journals_;
+  Mutex opened_mutex_;
+  std::vector<std::unique_ptr<JournalDir>> opened_journals_ GUARDED_BY(opened_mutex_);
   StoreId store_;
 };
 

@@ -97,6 +97,7 @@ Result<void> WholeStore::try_open(const StoreOpening& opening) {
                          {.read_only = opening.read_only,
                           .directory_cache = opening.directory_cache,
                           .calls = opening.calls,
+                          .sizes_are_kept = true,
                           .after_crash = opening.after_crash,
                           .report = report});
   if (!vfs) {
