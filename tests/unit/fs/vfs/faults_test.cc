@@ -7,6 +7,7 @@
 #include <atomic>
 #include <functional>
 #include <set>
+#include <thread>
 
 #include "tests/support/fs_syscalls.h"
 #include "tests/support/store_fixture.h"
@@ -161,8 +162,11 @@ class FaultsTest : public StoreTest, public ::testing::WithParamInterface<std::s
     allow_flaws();  // sidecars that could not be removed: garbage, as the format says
   }
 
+  const std::thread::id thread_ = std::this_thread::get_id();
+
   int decide(const SystemCall& call) {
-    if (!armed_) return 0;
+    // Not those of the recorder's thread, which settles what was closed whenever it comes by.
+    if (std::this_thread::get_id() != thread_ || !armed_) return 0;
     const std::size_t number = count_++;
     if (fault_ == Fault::kDiskFull) return number >= failing_ && allocates(call) ? ENOSPC : 0;
     if (number != failing_) return 0;
