@@ -14,7 +14,7 @@
 namespace coffer {
 namespace {
 
-/// Ordered, so that every line begins alike: time, store, event.
+/// Ordered, so that every line begins alike: time (put before it by write_line), store, event.
 using Json = nlohmann::ordered_json;
 
 /// An exclusive lock on a file (flock), held for the time of one line.
@@ -84,7 +84,6 @@ Result<std::unique_ptr<AuditLog>> AuditLog::open(const std::string& path, StoreI
 
 Result<void> AuditLog::append(const AuditEvent& event) {
   Json line;
-  line["time"] = format_time_us(clock_.now());
   line["store"] = store_;
   line["event"] = event.event;
   put_text(line, "decision", event.decision);
@@ -99,9 +98,8 @@ Result<void> AuditLog::append(const AuditEvent& event) {
   put_text(line, "reason", event.reason);
   put_text(line, "detail", event.detail);
   // Names are bytes; what is not UTF-8 is shown by the replacement character.
-  std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace);
-  text.push_back('\n');
-  if (auto written = write_line(as_bytes(text)); !written) {
+  const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (auto written = write_line(text); !written) {
     Error error = std::move(written).error();
     error.context = "audit log " + path_;
     return error;
@@ -110,7 +108,7 @@ Result<void> AuditLog::append(const AuditEvent& event) {
   return {};
 }
 
-Result<void> AuditLog::write_line(Bytes line) {
+Result<void> AuditLog::write_line(std::string_view fields) {
   // Counted from here, so that threads which wait in a row do not add up their waits.
   const auto deadline = std::chrono::steady_clock::now() + lock_wait_;
   MutexLock lock(mutex_);
@@ -123,7 +121,10 @@ Result<void> AuditLog::write_line(Bytes line) {
     if (::pread(fd_.get(), &last, 1, end - 1) < 0) return errno_error(errno);
     if (last != '\n') TRY(write_all(fd_.get(), as_bytes("\n")));
   }
-  if (auto written = write_all(fd_.get(), line); !written) {
+  // The time is taken under the locks, so that the lines of all writers stand in its order.
+  const std::string line = R"({"time":")" + format_time_us(clock_.now()) + R"(",)" +
+                           std::string(fields.substr(1)) + "\n";
+  if (auto written = write_all(fd_.get(), as_bytes(line)); !written) {
     // Best effort (the file may be append-only): what stays is ended by the next line.
     if (::ftruncate(fd_.get(), end) != 0) whole_up_to_ = 0;
     return written;

@@ -58,7 +58,8 @@ class AuditLog {
   AuditLog(std::string path, UniqueFd fd, StoreId store, const Clock& clock,
            std::chrono::milliseconds lock_wait);
 
-  Result<void> write_line(Bytes line);
+  /// Writes the line whose JSON object is `fields` and, before them, the time.
+  Result<void> write_line(std::string_view fields);
 
   const std::string path_;
   const std::string store_;

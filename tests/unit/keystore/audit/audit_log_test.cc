@@ -224,7 +224,7 @@ bool write_lines(AuditLog& log, int writer, int count) {
   return true;
 }
 
-TEST_F(AuditLogTest, LinesOfThreadsAndProcessesNeverMix) {
+TEST_F(AuditLogTest, LinesOfThreadsAndProcessesStandWholeAndInOrder) {
   constexpr int kLines = 150;
   constexpr int kChildren = 2;
   constexpr int kThreads = 4;
@@ -251,7 +251,11 @@ TEST_F(AuditLogTest, LinesOfThreadsAndProcessesNeverMix) {
   for (const auto& child : children) EXPECT_TRUE(child->succeeded());
 
   std::map<int, int> next;
+  std::string last;
   for (const json& line : audit_lines(path_)) {
+    const std::string time = line.at("time");
+    EXPECT_LE(last, time) << "the lines of all writers stand in the order of their times";
+    last = time;
     const int writer = line.at("identity").at("pid");
     const int number = line.at("grant");
     EXPECT_EQ(number, next[writer]++) << "writer " << writer;
