@@ -1,5 +1,6 @@
 #pragma once
 
+#include <iosfwd>
 #include <optional>
 #include <string>
 
@@ -14,6 +15,9 @@ struct MountedFilesystem {
 
 /// The topmost mount at `mountpoint`; nothing if there is none.
 std::optional<MountedFilesystem> find_mount(const std::string& mountpoint);
+/// The same by a table in the form of /proc/self/mountinfo (proc(5)); lines of another form are
+/// passed over.
+std::optional<MountedFilesystem> find_mount(std::istream& table, const std::string& mountpoint);
 
 inline bool is_mounted(const std::string& mountpoint) { return find_mount(mountpoint).has_value(); }
 
