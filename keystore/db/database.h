@@ -117,6 +117,7 @@ class Database {
   Database& operator=(Database&&) noexcept = default;
 
   Result<void> execute(Sql script);
+  /// kCorrupt if the tables are not those that the statement was written for.
   Result<Statement> prepare(Sql sql);
   /// The rows changed by the last statement.
   [[nodiscard]] std::int64_t changes() const;

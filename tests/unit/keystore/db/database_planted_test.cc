@@ -88,5 +88,14 @@ TEST_F(DatabasePlanted, ALogOfNoiseIsNoCommit) {
   EXPECT_EQ(integer_of(database, "SELECT sum(a) FROM t;"), 1);
 }
 
+TEST_F(DatabasePlanted, AnotherSchemaIsDamage) {
+  Database database = must_open(path_, Mode::kReadWrite);
+  const auto column = database.prepare("SELECT missing FROM t;");
+  ASSERT_FALSE(column.ok());
+  EXPECT_EQ(column.error().code, Code::kCorrupt);
+  EXPECT_NE(column.error().message().find("missing"), std::string::npos);
+  EXPECT_EQ(database.prepare("SELECT 1 FROM missing;").error().code, Code::kCorrupt);
+}
+
 }  // namespace
 }  // namespace coffer
