@@ -1,0 +1,156 @@
+#include "tests/fuzz/config_targets.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <sstream>
+
+#include "fs/fuse/mount_table.h"
+#include "keystore/access/selector.h"
+#include "keystore/broker/policy.h"
+#include "keystore/cli/store_config.h"
+#include "keystore/cli/values.h"
+
+namespace coffer::fuzz {
+namespace {
+
+std::vector<ByteVector> texts(std::initializer_list<std::string_view> all) {
+  std::vector<ByteVector> seeds;
+  for (const std::string_view text : all) seeds.emplace_back(text.begin(), text.end());
+  return seeds;
+}
+
+std::string make_store(const std::string& name) {
+  const std::string root = scratch_directory() + "/" + name;
+  require(::mkdir(root.c_str(), 0700) == 0 && ::mkdir((root + "/.coffer").c_str(), 0700) == 0,
+          "a store's directories can be made");
+  return root;
+}
+
+/// As the kernel does it (proc(5), mountinfo).
+std::string escape(std::string_view path) {
+  std::string out;
+  for (const char letter : path) {
+    if (letter == ' ' || letter == '\t' || letter == '\n' || letter == '\\') {
+      out.push_back('\\');
+      for (const unsigned shift : {6U, 3U, 0U}) {
+        out.push_back(static_cast<char>('0' + ((static_cast<unsigned>(letter) >> shift) & 7U)));
+      }
+    } else {
+      out.push_back(letter);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+int fuzz_store_config(const std::uint8_t* data, std::size_t size) {
+  static const std::string root = make_store("store");
+  static const std::string again = make_store("again");
+  const std::string written = again + "/.coffer/store.toml";
+  put_file(root + "/.coffer/store.toml", {data, size});
+  const auto config = read_store_config(root);
+  require_code(config, {Code::kUnknownVersion, Code::kCorrupt}, "store.toml");
+  if (!config) return 0;
+  require(!config->keystore.empty() && config->keystore[0] == '/',
+          "the keystore's path is absolute");
+  (void)::unlink(written.c_str());
+  require(write_store_config(again, config->store, config->keystore).ok(), "it can be written");
+  const auto back = read_store_config(again);
+  require(back.ok() && back->store == config->store && back->keystore == config->keystore,
+          "store.toml says what was written");
+  return 0;
+}
+
+std::vector<ByteVector> store_config_seeds() {
+  return texts(
+      {"format = 1\nstore = \"00112233445566778899aabbccddeeff\"\nkeystore = "
+       "\".coffer/keystore.db\"\n",
+       "format = 1\nstore = '00112233445566778899AABBCCDDEEFF'\nkeystore = \"/a/b c\\u00e9.db\"\n",
+       "format = 2\nstore = \"00\"\nkeystore = \"k\"\n", "format = 1", "[a]\nb = [1, {c = 2}]\n",
+       "format = 1979-05-27\n"});
+}
+
+/// A length, a mount point of that length, and a table around its line.
+int fuzz_mount_table(const std::uint8_t* data, std::size_t size) {
+  Input input(data, size);
+  std::string mountpoint = "/";
+  mountpoint += as_text(input.take(input.byte()));
+  std::erase(mountpoint, '\0');
+  std::string before(as_text(input.take(input.byte())));
+  const std::string after(as_text(input.rest()));
+  {
+    std::istringstream anything(before + "\n" + after);
+    (void)find_mount(anything, mountpoint);
+  }
+  std::istringstream table(before + "\n30 1 0:57 / " + escape(mountpoint) +
+                           " rw shared:1 - fuse.coffer x rw\n");
+  const auto found = find_mount(table, mountpoint);
+  require(found && found->device == "0:57" && found->type == "fuse.coffer",
+          "a mount is found whatever its path and the lines before it");
+  return 0;
+}
+
+std::vector<ByteVector> mount_table_seeds() {
+  std::vector<ByteVector> seeds =
+      texts({"\x0bsrv/a b\\\n\tc\x10"
+             "22 1 0:20 / / r - ext4 /dev/root rw\n"});
+  const std::string line = "40 22 0:57 / /srv rw shared:7 master:2 - fuse.coffer store rw";
+  ByteVector second = {3, 's', 'r', 'v', static_cast<std::uint8_t>(line.size())};
+  second.insert(second.end(), line.begin(), line.end());
+  seeds.push_back(second);
+  return seeds;
+}
+
+int fuzz_selector(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text = as_text({data, size});
+  const auto selector = Selector::parse(text);
+  require_code(selector, {Code::kInvalid}, "a selector");
+  require(!selector || selector->text() == text, "a selector is what was written");
+  return 0;
+}
+
+std::vector<ByteVector> selector_seeds() {
+  return texts({"unix:uid:0", "unix:gid:1000", "unix:supplementary_gid:4294967294",
+                "unix:uid:4294967295", "unix:uid:01", "unix:user:me"});
+}
+
+int fuzz_policy_path(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text = as_text({data, size});
+  const auto path = normalise_path(text);
+  require_code(path, {Code::kInvalid}, "a path");
+  if (!path) return 0;
+  require(!path->empty() && path->front() == '/' && path->find("//") == std::string::npos &&
+              (*path == "/" || path->back() != '/'),
+          "a normal path has no slash to spare");
+  const auto again = normalise_path(*path);
+  require(again.ok() && *again == *path, "a normal path is normal");
+  return 0;
+}
+
+std::vector<ByteVector> policy_path_seeds() {
+  return texts({"", "/", "//a///b/", "a/./b", "/..", "/...", "/models/llama"});
+}
+
+int fuzz_values(const std::uint8_t* data, std::size_t size) {
+  const std::string text(as_text({data, size}));
+  const auto duration = parse_duration(text);
+  require_code(duration, {Code::kInvalid}, "a duration");
+  if (duration) {
+    const auto again = parse_duration(format_duration(*duration));
+    require(again.ok() && *again == *duration && *duration >= 0, "a duration is what is shown");
+  }
+  const auto chunk = parse_chunk_size(text);
+  require_code(chunk, {Code::kInvalid}, "a chunk size");
+  require(!chunk || (*chunk >= 12 && *chunk <= 20), "a chunk size in range");
+  require_code(parse_time(text), {Code::kInvalid}, "a time");
+  return 0;
+}
+
+std::vector<ByteVector> values_seeds() {
+  return texts({"90s", "15m", "0", "2w", "9223372036854775807w", "4k", "1M", "65536", "2026-12-31",
+                "2026-12-31T18:00:00Z", "99999999999-1-1"});
+}
+
+}  // namespace coffer::fuzz
