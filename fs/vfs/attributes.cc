@@ -117,7 +117,14 @@ Result<struct stat> Vfs::change_attributes(const Who& who, InodeId inode,
 Result<void> Vfs::change_size(const Who& who, InodeId inode, std::uint64_t size,
                               const FileHandle* handle) {
   if (handle != nullptr && handle->rights.contains(Right::kWrite)) {
-    return handle->file->content().truncate(size);
+    EncryptedFile& content = handle->file->content();
+    const bool same = content.size() == size;
+    TRY(content.truncate(size));
+    if (!same) return {};
+    // ftruncate(2) is a modification even then, other than truncate(2) (POSIX).
+    constexpr struct timespec kNow[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                                         {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
+    return content.backing().set_times(kNow);
   }
   const auto file = TRY(acquire(who, inode, kForWriting));
   auto done = file->content().truncate(size);

@@ -193,6 +193,19 @@ TEST_F(AttributesTest, SizeThroughAHandleAndBesideIt) {
             1);
 }
 
+TEST_F(AttributesTest, TheSameSizeIsAModificationThroughAHandleAlone) {
+  make_each_kind();
+  const HeldFile file = *me().open("/file");
+  ASSERT_EQ(outcome_of(me().change("/file", times_change())), kOk);
+  ASSERT_EQ(outcome_of(me().change("/file", size_change(7))), kOk);
+  EXPECT_EQ(me().status("/file")->st_mtim.tv_sec, kThen.tv_sec);
+  ASSERT_EQ(
+      outcome_of(vfs().change_attributes(me().who(), file.inode(), size_change(7), &file.handle())),
+      kOk);
+  EXPECT_NE(me().status("/file")->st_mtim.tv_sec, kThen.tv_sec);
+  EXPECT_EQ(me().status("/file")->st_atim.tv_sec, kEarlier.tv_sec);
+}
+
 TEST_F(AttributesTest, ASizeIsForFiles) {
   make_each_kind();
   EXPECT_EQ(outcome_of(me().change("/dir", size_change(0))), "EISDIR");
