@@ -66,7 +66,7 @@ Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int
     return errno_error(ESTALE, "its size was not what it seemed");
   }
   if ((flags & O_TRUNC) != 0) {
-    if (auto cut = cut_to_nothing(*file); !cut) {
+    if (auto cut = cut_to_nothing(who, *file); !cut) {
       let_go(file);
       return std::move(cut).error();
     }
@@ -75,7 +75,14 @@ Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int
 }
 
 /// An empty file is modified by it too, as `> stamp` means it to be.
-Result<void> Vfs::cut_to_nothing(const OpenFile& file) {
+Result<void> Vfs::cut_to_nothing(const Who& who, const OpenFile& file) {
+  // The kernel sees to this where a file is written or cut otherwise, but not with an open.
+  if (who.uid() != 0) {
+    const mode_t mode = TRY(file.content().backing().status()).st_mode & 07777;
+    const mode_t group = (mode & S_IXGRP) != 0 ? S_ISGID : 0;
+    if ((mode & (S_ISUID | group)) != 0)
+      TRY(file.content().backing().set_mode(mode & ~(S_ISUID | group)));
+  }
   if (file.content().size() > 0) return file.content().truncate(0);
   constexpr struct timespec kNow[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
                                        {.tv_sec = 0, .tv_nsec = UTIME_NOW}};

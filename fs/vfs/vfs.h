@@ -273,13 +273,13 @@ class Vfs {
   static FileRecord record_of(const OpenFile& file);
   /// What became of the file, for the record.
   void note_state(OpenFile& file);
-  static Result<void> cut_to_nothing(const OpenFile& file);
   /// inspect.cc: the file behind the first of these headers that holds.
   Result<Inspected> open_first(BackingFile backing, const RawHeader& raw,
                                const std::vector<FileHeader>& claims, const AccessRequest& access);
   /// Takes the backing only if the header holds.
   Result<Inspected> open_claimed(BackingFile& backing, const RawHeader& raw,
                                  const FileHeader& claim, const AccessRequest& access);
+  static Result<void> cut_to_nothing(const Who& who, const OpenFile& file);
   Result<std::shared_ptr<OpenFile>> create_at(const Who& who, const Spot& spot, mode_t mode,
                                               Rights rights, Entry& entry);
   Result<std::unique_ptr<EncryptedFile>> make_content(const Spot& spot, BackingFile backing,

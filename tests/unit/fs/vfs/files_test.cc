@@ -114,6 +114,21 @@ TEST_F(FilesTest, TruncationAtOpenOfAnEmptyFileIsAModification) {
   EXPECT_GT(me().status("/stamp")->st_mtim.tv_sec, 1000);
 }
 
+TEST_F(FilesTest, TruncationAtOpenTakesPrivilegesFromAFile) {
+  store_.grant(kRootScope, {});
+  ASSERT_EQ(outcome_of(me().put("/tool", "content")), kOk);
+  const auto mode_after_open = [&](mode_t mode, const PathUser& opener) {
+    AttributeChange change;
+    change.mode = mode;
+    must_be(me().change("/tool", change), "a mode");
+    must_be(opener.open("/tool", O_WRONLY | O_TRUNC), "opening");
+    return me().status("/tool")->st_mode & 07777;
+  };
+  EXPECT_EQ(mode_after_open(06755, other()), 0755U);
+  EXPECT_EQ(mode_after_open(07745, other()), 03745U) << "without x for the group it is no setgid";
+  EXPECT_EQ(mode_after_open(06755, PathUser(store_.vfs(), user(0))), 06755U);
+}
+
 TEST_F(FilesTest, SizesAreSeenWhileAFileIsOpenAndAfterIt) {
   HeldFile file = me().create("/file").value();
   const std::string part(5000, 'p');
