@@ -77,9 +77,10 @@ Result<StoreConfig> read_store_config(const std::string& root) {
     return error;
   }
   const toml::table table = TRY(parse_config(std::string(as_text(*content)), path));
-  const auto format = table["format"].value<std::int64_t>();
-  const auto store = table["store"].value<std::string>();
-  const auto keystore = table["keystore"].value<std::string>();
+  // Exact: a number with a fraction or an exponent is no version.
+  const auto format = table["format"].value_exact<std::int64_t>();
+  const auto store = table["store"].value_exact<std::string>();
+  const auto keystore = table["keystore"].value_exact<std::string>();
   if (!format || !store || !keystore || keystore->empty()) {
     return Error{Code::kCorrupt, 0, path + " lacks format, store or keystore"};
   }

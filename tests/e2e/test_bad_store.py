@@ -125,6 +125,7 @@ class DamagedStore(BadInputTest):
         kept = config.read_text()
         damaged = [b"", b"format = ", b"\x00\xff\xfe", b"format = 1\n", kept.replace(store.id, store.id[:-1]).encode(),
                    kept.replace(store.id, "x" * 32).encode(), kept.replace("format = 1", "format = 'one'").encode(),
+                   kept.replace("format = 1", "format = 1.0").encode(), kept.replace("format = 1", "format = 1e99").encode(),
                    kept.replace(".coffer/keystore.db", "").encode(), b"x" * 100_000, kept.encode() + b"[[[[["]
         for content in damaged:
             config.write_bytes(content)

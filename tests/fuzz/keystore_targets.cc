@@ -317,11 +317,12 @@ int fuzz_policy_rows(const std::uint8_t* data, std::size_t size) {
     require(row.settings.retention_s >= 0, "a retention in range");
     require(row.path == "/", "a path that was sealed");
   }
+  const Identity somebody{.selectors = {Selector::unix_uid(4'000'000'000U)}};
   const auto understood = Policy::from(*policy);
   require_code(understood, {Code::kCorrupt}, "a policy");
   if (!understood) return 0;
   for (const Grant& row : understood->grants(ScopeId{1})) {
-    require(row.everyone != !row.selectors.empty(), "a grant is to someone");
+    require(row.everyone || !row.matches(somebody), "a grant is to those whom it names");
     require(row.rights.bits >= 1 && row.rights.bits <= 7, "a grant is of known rights");
   }
   return 0;
