@@ -1,0 +1,12 @@
+#pragma once
+
+#include "tests/exercise/twin.h"
+
+namespace coffer::exercise {
+
+/// One random operation on a path, on both sides.
+void operate_on_path(Twin& twin);
+/// Tries to remove that many entries, for the trees to stay of a size.
+void remove_some(Twin& twin, std::uint64_t tries);
+
+}  // namespace coffer::exercise
