@@ -132,11 +132,13 @@ TEST_P(Tamper, NothingButTheTruthIsRead) {
       number_from("COFFER_TAMPER_DAMAGES", COFFER_SANITIZED != 0 ? 120 : 500);
   AgedStore store(GetParam());
   std::map<std::string, Tally> tallies;
-  for (std::uint64_t i = 0; i < damages; ++i) {
+  std::uint64_t inflicted = 0;
+  for (std::uint64_t i = 0; inflicted < damages; ++i) {
     testing::Chooser choose(seed * 1'000'000 + i);
     const Damage& damage = all_damages()[choose.below(all_damages().size())];
     const Touched touched = damage.inflict(store, choose);
     if (touched.what.empty()) continue;
+    ++inflicted;
     SCOPED_TRACE("seed " + std::to_string(seed) + ", damage " + std::to_string(i));
     Tally& tally = tallies[damage.name];
     ++tally.damages;
