@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -96,12 +97,15 @@ void make_directory(Twin& twin) {
           [&](int root) { return ::mkdirat(root, path.c_str(), mode); });
 }
 
-void remove(Twin& twin) {
-  const std::string path = twin.any_path();
-  const bool as_directory = twin.choose().one_in(3);
+void remove_one(Twin& twin, const std::string& path, bool as_directory) {
   on_path(twin, (as_directory ? "rmdir [" : "unlink [") + path + "]", path, [&](int root) {
     return ::unlinkat(root, path.c_str(), as_directory ? AT_REMOVEDIR : 0);
   });
+}
+
+void remove(Twin& twin) {
+  const std::string path = twin.any_path();
+  remove_one(twin, path, twin.choose().one_in(3));
 }
 
 void move(Twin& twin) {
@@ -281,7 +285,11 @@ void ask_filesystem(Twin& twin) {
 
 void remove_some(Twin& twin, std::uint64_t tries) {
   twin.become(0);
-  for (std::uint64_t i = 0; i < tries; ++i) remove(twin);
+  for (std::uint64_t i = 0; i < tries; ++i) {
+    const std::string path = twin.any_path(true);
+    const auto status = twin.status(path, false);
+    if (status) remove_one(twin, path, S_ISDIR(status->st_mode));
+  }
 }
 
 void operate_on_path(Twin& twin) {

@@ -168,11 +168,11 @@ std::string Twin::random_name() {
   return "n" + std::to_string(choose_.below(24));
 }
 
-std::string Twin::any_directory() {
+std::string Twin::any_directory(bool deep) {
   std::string path;
-  // Seldom deeper than three levels, but now and then as deep as there are directories.
-  const std::uint64_t deeper = choose_.one_in(20) ? 100 : 2 + choose_.below(4);
-  for (std::uint64_t level = 0; level < deeper && !choose_.one_in(3); ++level) {
+  // Now and then as deep as there are directories.
+  const std::uint64_t most = deep || choose_.one_in(20) ? 100 : 2 + choose_.below(4);
+  for (std::uint64_t level = 0; level < most && !choose_.one_in(deep ? 12 : 3); ++level) {
     std::vector<std::string> below;
     for (const auto& [name, type] : list_directory(roots_[kOracle], path)) {
       if (type == DT_DIR) below.push_back(name);
@@ -183,9 +183,10 @@ std::string Twin::any_directory() {
   return path;
 }
 
-std::string Twin::any_path() {
-  const std::string directory = any_directory();
+std::string Twin::any_path(bool deep) {
+  const std::string directory = any_directory(deep);
   const auto names = list_directory(roots_[kOracle], directory);
+  if (deep && names.empty()) return directory;
   const std::string name = names.empty() || choose_.one_in(16)
                                ? random_name()
                                : names[choose_.below(names.size())].first;

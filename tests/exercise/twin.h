@@ -67,8 +67,9 @@ class Twin {
                const std::string& oracle);
 
   /// A path in the trees, without symlinks on its way: often of something that is there.
-  std::string any_path();
-  std::string any_directory();
+  std::string any_path(bool deep = false);
+  /// Near the root more often than not, or `deep` down.
+  std::string any_directory(bool deep = false);
   /// A path where often nothing is yet.
   std::string new_path();
   /// Of one that is there in the oracle, by its lstat; nothing if there is none.
