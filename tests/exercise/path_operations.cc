@@ -227,7 +227,9 @@ void cut(Twin& twin) {
 void make_node(Twin& twin) {
   const std::string path = twin.new_path();
   constexpr std::array<mode_t, 5> kTypes = {S_IFIFO, S_IFSOCK, S_IFREG, S_IFCHR, S_IFBLK};
-  const mode_t mode = kTypes[twin.choose().below(kTypes.size())] | random_mode(twin, false);
+  // No S_ISGID: the umask may take the x that belongs to it.
+  const mode_t mode = kTypes[twin.choose().below(kTypes.size())] |
+                      (random_mode(twin, false) & ~static_cast<mode_t>(S_ISGID));
   const dev_t device = S_ISCHR(mode) || S_ISBLK(mode) ? makedev(1, 3) : 0;
   on_path(twin, "mknod [" + path + "] " + octal(mode), path,
           [&](int root) { return ::mknodat(root, path.c_str(), mode, device); });
