@@ -37,6 +37,7 @@ Error sqlite_error(sqlite3* handle, int result) {
       return {Code::kNoSpace, ENOSPC, "keystore"};
     case SQLITE_READONLY:
       return {Code::kReadOnly, 0, "keystore can't be written"};
+    case SQLITE_ERROR:  // the SQL is this program's own: what it does not fit is not as it was made
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return {Code::kCorrupt, 0, "keystore is damaged: " + text};
@@ -319,11 +320,6 @@ Result<Statement> Database::prepare(Sql sql) {
   const int result =
       sqlite3_prepare_v3(handle_.get(), sql.text().data(), static_cast<int>(sql.text().size()),
                          SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
-  // The SQL is this program's own: a table that it does not fit is not as it was made.
-  if (result == SQLITE_ERROR) {
-    return Error{Code::kCorrupt, 0,
-                 std::string("keystore is damaged: ") + sqlite3_errmsg(handle_.get())};
-  }
   if (result != SQLITE_OK) return sqlite_error(handle_.get(), result);
   return Statement(statement);
 }
