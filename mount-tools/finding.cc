@@ -43,6 +43,10 @@ std::string_view advice(const Finding& finding) {
       return "restore the keystore that has it from a backup";
     case FindingKind::kPutBack:
       return "remove it, or, if it was put back on purpose: coffer accept STORE:PATH";
+    case FindingKind::kAttributes:
+      if (finding.cause == Code::kCorrupt)
+        return "restore its sidecar in .coffer/xattrs from a backup, or put a copy in its place";
+      return next_step(finding.cause);
     case FindingKind::kOrphan:
     case FindingKind::kTail:
     case FindingKind::kJournal:
@@ -74,6 +78,8 @@ std::string_view to_string(FindingKind kind) {
       return "missing-key";
     case FindingKind::kPutBack:
       return "put-back";
+    case FindingKind::kAttributes:
+      return "attributes";
     case FindingKind::kOrphan:
       return "orphan";
     case FindingKind::kLeftover:

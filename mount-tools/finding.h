@@ -21,6 +21,7 @@ enum class FindingKind {
   kMissingFile,  ///< a live key without its file
   kMissingKey,   ///< a file whose key is not in the keystore
   kPutBack,      ///< a file that was deleted and is there again
+  kAttributes,   ///< a file or directory whose extended attributes are no good
   // Harmless, and reported as notes:
   kOrphan,       ///< a sidecar without its entry, or a temporary file
   kLeftover,     ///< in .coffer/tmp, or a file whose creation had not reached the disk

@@ -122,6 +122,14 @@ void Verifier::scan_directory(const Who& who, const Place& above, const std::str
     return;
   }
   ++report_.directories;
+  if (const auto attributes = vfs_.xattr_names(who, inode); !attributes) {
+    note({.kind = FindingKind::kAttributes,
+          .cause = attributes.error().code,
+          .path = path,
+          .backing = backing,
+          .message = attributes.error().message(),
+          .scope = (*opened)->names->scope()});
+  }
   const auto place = std::make_shared<const Place>(Place{
       .path = path, .backing = backing, .id = (*opened)->directory->id, .names = (*opened)->names});
   for (const auto& [stored, type] : listing->foreign)

@@ -40,7 +40,8 @@ void Verifier::verify_file(const File& file) {
     saw(*finding.file);
     const auto before = content.backing().status();
     const Losses losses = read_all(content);
-    if (losses.none()) {
+    const auto attributes = vfs_.xattr_names(who, inode->get());
+    if (losses.none() && attributes) {
       check_tail(content, finding);
     } else {
       const auto after = content.backing().status();
@@ -48,8 +49,10 @@ void Verifier::verify_file(const File& file) {
                               (before->st_ctim.tv_sec != after->st_ctim.tv_sec ||
                                before->st_ctim.tv_nsec != after->st_ctim.tv_nsec);
       if (written_to && attempt < kReadAttempts) continue;
-      finding.cause = losses.first->code;
-      finding.message = losses.first->message();
+      if (losses.none()) finding.kind = FindingKind::kAttributes;
+      const Error& first = losses.none() ? attributes.error() : *losses.first;
+      finding.cause = first.code;
+      finding.message = first.message();
       finding.lost = losses.ranges;
     }
     if (!finding.message.empty()) note(std::move(finding));

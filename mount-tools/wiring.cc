@@ -49,6 +49,7 @@ Result<std::unique_ptr<OpenStore>> OpenStore::open(const Options& options) {
   vfs_options.after_crash = store->lock_.has_value() && store->lock_->was_left();
   vfs_options.report = options.report;
   vfs_options.tell = options.tell;
+  vfs_options.begin_xattrs = [raw = store.get()] { return raw->begin_xattrs(); };
   store->vfs_ = TRY(Vfs::create(config.root, config.store, *store->engine_, *store->broker_,
                                 store->recorder_.get(), vfs_options));
   return store;
@@ -61,6 +62,13 @@ Result<std::unique_ptr<OpenStore>> OpenStore::open_read_only(const std::string& 
   options.read_only = true;
   options.passphrase = passphrase;
   return open(options);
+}
+
+Result<void> OpenStore::begin_xattrs() {
+  MutexLock lock(raising_);
+  TRY(raise_store_format(config().root));
+  TRY(session_.keyring->allow_xattrs());
+  return broker_->reload();
 }
 
 Result<void> OpenStore::check_root() {

@@ -50,6 +50,8 @@ class OpenStore {
 
  private:
   OpenStore() = default;
+  /// The store is going to have extended attributes (Vfs::Options::begin_xattrs).
+  Result<void> begin_xattrs();
 
   // They go from the last to the first.
   std::optional<StoreLock> lock_;
@@ -57,6 +59,7 @@ class OpenStore {
   std::optional<AeadEngine> engine_;
   std::unique_ptr<KeyBroker> broker_;
   std::shared_ptr<const BackingDir> backing_;
+  Mutex raising_;  // while the store's format is raised
   std::unique_ptr<Vfs> vfs_;
   std::unique_ptr<Recorder> recorder_;  // its thread works on the Vfs, and ends first
 };

@@ -233,6 +233,20 @@ Result<void> EncryptedFile::drop_retired_locked(std::span<const Binding> binding
   return {};
 }
 
+Hash EncryptedFile::xattrs() {
+  ReadLock lock(mutex_);
+  return slots_.current().xattrs;
+}
+
+Result<void> EncryptedFile::set_xattrs(const Hash& hash) {
+  MutexLock turn(commit_mutex_);
+  WriteLock lock(mutex_);
+  FileHeader next = slots_.current();
+  next.xattrs = hash;
+  next.plain_size = size_.load(std::memory_order_relaxed);
+  return commit_header(std::move(next));
+}
+
 CommittedState EncryptedFile::committed() {
   ReadLock lock(mutex_);
   return {slots_.current().generation, slots_.current().root};

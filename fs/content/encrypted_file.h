@@ -148,6 +148,11 @@ class EncryptedFile {
   /// Drops those of `bindings` that are retired still, and commits.
   Result<void> drop_retired(std::span<const Binding> bindings);
 
+  /// The hash of the sidecar that holds the extended attributes; zeros if there are none.
+  [[nodiscard]] Hash xattrs();
+  /// Names another sidecar, and commits.
+  Result<void> set_xattrs(const Hash& hash);
+
   CommittedState committed();
 
   // salvage.cc: for who looks into damage.

@@ -13,6 +13,7 @@ std::shared_ptr<const FileKeys> FileKeys::derive(const AeadEngine& engine, Suite
   const ByteVector salt = ByteWriter().bytes(file.view()).le(dek_version.value).take();
   const auto key = [&](std::string_view info) { return hkdf_sha256(dek.expose(), salt, info, 32); };
   const std::string content_info = "coffer/1/content/" + std::string(to_string(suite));
+  const std::string xattrs_info = "coffer/1/xattrs/" + std::string(to_string(suite));
   Hash commitment;
   const SecretBytes commitment_bytes = key("coffer/1/commitment");
   std::copy_n(commitment_bytes.expose().begin(), commitment.size(), commitment.begin());
@@ -24,6 +25,7 @@ std::shared_ptr<const FileKeys> FileKeys::derive(const AeadEngine& engine, Suite
                .content = engine.expand(suite, key(content_info).expose()),
                .header = HmacKey(key("coffer/1/header").expose()),
                .journal = HmacKey(key("coffer/1/journal").expose()),
+               .xattrs = key(xattrs_info),
                .commitment = commitment});
 }
 

@@ -18,6 +18,7 @@ struct FileKeys {
   std::unique_ptr<const AeadKey> content;
   HmacKey header;
   HmacKey journal;
+  SecretBytes xattrs;
   Hash commitment;
 
   static std::shared_ptr<const FileKeys> derive(const AeadEngine& engine, Suite suite,

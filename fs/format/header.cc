@@ -24,6 +24,8 @@ constexpr std::size_t kGenerationAt = 64;
 constexpr std::size_t kRootAt = 72;
 constexpr std::size_t kCommitmentAt = 104;
 constexpr std::size_t kReserved2At = 136;
+constexpr std::size_t kXattrsAt = 192;
+constexpr std::size_t kReserved3At = 224;
 constexpr std::size_t kBindingsAt = 256;
 
 // Offsets of fs/FORMAT.md 5.
@@ -34,7 +36,8 @@ constexpr std::size_t kDirIdAt = 32;
 constexpr std::size_t kDirGenerationAt = 48;
 constexpr std::size_t kDirReserved1At = 56;
 constexpr std::size_t kDirBindingsAt = 64;
-constexpr std::size_t kDirReserved2At = 192;
+constexpr std::size_t kDirXattrsAt = 192;
+constexpr std::size_t kDirReserved2At = 224;
 
 template <std::size_t N>
 void put(MutableBytes out, std::size_t offset, const std::array<std::uint8_t, N>& value) {
@@ -101,6 +104,7 @@ void encode_header(const FileHeader& header, Block& slot) {
   store_le(out, kGenerationAt, header.generation);
   put(out, kRootAt, header.root);
   put(out, kCommitmentAt, header.commitment);
+  put(out, kXattrsAt, header.xattrs);
   put_bindings(out, kBindingsAt, header.bindings);
 }
 
@@ -119,13 +123,15 @@ Result<FileHeader> decode_header(Bytes slot) {
   header.generation = load_le<std::uint64_t>(slot, kGenerationAt);
   header.root = get<32>(slot, kRootAt);
   header.commitment = get<32>(slot, kCommitmentAt);
+  header.xattrs = get<32>(slot, kXattrsAt);
   header.bindings = TRY(get_bindings(
       slot, kBindingsAt, load_le<std::uint16_t>(slot, kBindingCountAt), kMaxFileBindings));
   const bool in_range = (header.suite == 1 || header.suite == 2) &&
                         header.chunk_log2 >= kMinChunkLog2 && header.chunk_log2 <= kMaxChunkLog2 &&
                         header.plain_size <= kMaxPlainSize && header.generation > 0;
-  const bool reserved_zero =
-      slot[kReserved1At] == 0 && all_zero(slot.subspan(kReserved2At, kBindingsAt - kReserved2At));
+  const bool reserved_zero = slot[kReserved1At] == 0 &&
+                             all_zero(slot.subspan(kReserved2At, kXattrsAt - kReserved2At)) &&
+                             all_zero(slot.subspan(kReserved3At, kBindingsAt - kReserved3At));
   if (!in_range || !reserved_zero) return Error{Code::kCorrupt, 0, "file header is malformed"};
   return header;
 }
@@ -141,6 +147,7 @@ void encode_directory(const DirectoryRecord& record, DirectoryBlock& block) {
   put(out, kDirIdAt, record.dir.bytes);
   store_le(out, kDirGenerationAt, record.generation);
   put_bindings(out, kDirBindingsAt, record.bindings);
+  put(out, kDirXattrsAt, record.xattrs);
 }
 
 Result<DirectoryRecord> decode_directory(Bytes in) {
@@ -152,6 +159,7 @@ Result<DirectoryRecord> decode_directory(Bytes in) {
   record.generation = load_le<std::uint64_t>(in, kDirGenerationAt);
   record.bindings = TRY(get_bindings(
       in, kDirBindingsAt, load_le<std::uint16_t>(in, kDirBindingCountAt), kMaxDirectoryBindings));
+  record.xattrs = get<32>(in, kDirXattrsAt);
   const bool reserved_zero =
       all_zero(in.subspan(kDirReserved1At, kDirBindingsAt - kDirReserved1At)) &&
       all_zero(in.subspan(kDirReserved2At, kDirectoryMacOffset - kDirReserved2At));

@@ -28,6 +28,7 @@ struct FileHeader {
   std::uint64_t generation = 0;
   Hash root{};
   Hash commitment{};
+  Hash xattrs{};  ///< of the sidecar with the extended attributes (fs/FORMAT.md, 10); zeros: none
   std::vector<Binding> bindings;
 };
 
@@ -47,6 +48,7 @@ struct DirectoryRecord {
   DirId dir;
   std::uint64_t generation = 0;
   std::vector<Binding> bindings;
+  Hash xattrs{};  ///< as FileHeader::xattrs
 };
 
 inline constexpr std::size_t kDirectoryRecordSize = 512;

@@ -382,6 +382,48 @@ void do_fsyncdir(fuse_req_t request, fuse_ino_t inode, int data_only,
                [&](Vfs& vfs) { return vfs.sync_directory(handle_of<DirectoryHandle>(info)); });
 }
 
+/// Answers as getxattr(2) and listxattr(2) do: with the length alone if the caller's buffer is of
+/// none, ERANGE if it is too small.
+int reply_xattr(fuse_req_t request, Bytes answer, std::size_t size) {
+  if (size == 0) return fuse_reply_xattr(request, answer.size());
+  if (answer.size() > size) return fuse_reply_err(request, ERANGE);
+  return fuse_reply_buf(request, reinterpret_cast<const char*>(answer.data()), answer.size());
+}
+
+void do_getxattr(fuse_req_t request, fuse_ino_t inode, const char* name,
+                 std::size_t size) noexcept {
+  serve(
+      request, "getxattr", inode,
+      [&](Vfs& vfs) { return vfs.xattr(caller_of(request), InodeId{inode}, name); },
+      [&](const ByteVector& value) { return reply_xattr(request, value, size); });
+}
+
+void do_listxattr(fuse_req_t request, fuse_ino_t inode, std::size_t size) noexcept {
+  serve(
+      request, "listxattr", inode,
+      [&](Vfs& vfs) -> Result<std::string> {
+        std::string list;
+        for (const std::string& name : TRY(vfs.xattr_names(caller_of(request), InodeId{inode}))) {
+          list.append(name).push_back('\0');
+        }
+        return list;
+      },
+      [&](const std::string& list) { return reply_xattr(request, as_bytes(list), size); });
+}
+
+void do_setxattr(fuse_req_t request, fuse_ino_t inode, const char* name, const char* value,
+                 std::size_t size, int flags) noexcept {
+  serve_status(request, "setxattr", inode, [&](Vfs& vfs) {
+    return vfs.set_xattr(caller_of(request), InodeId{inode}, name, as_bytes({value, size}), flags);
+  });
+}
+
+void do_removexattr(fuse_req_t request, fuse_ino_t inode, const char* name) noexcept {
+  serve_status(request, "removexattr", inode, [&](Vfs& vfs) {
+    return vfs.remove_xattr(caller_of(request), InodeId{inode}, name);
+  });
+}
+
 void do_statfs(fuse_req_t request, fuse_ino_t inode) noexcept {
   serve(
       request, "statfs", inode, [](Vfs& vfs) { return vfs.filesystem(); },
@@ -421,6 +463,10 @@ const fuse_lowlevel_ops& fuse_operations() {
     ops.releasedir = do_releasedir;
     ops.fsyncdir = do_fsyncdir;
     ops.statfs = do_statfs;
+    ops.getxattr = do_getxattr;
+    ops.listxattr = do_listxattr;
+    ops.setxattr = do_setxattr;
+    ops.removexattr = do_removexattr;
     return ops;
   }();
   return operations;

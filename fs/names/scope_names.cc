@@ -39,7 +39,8 @@ ScopeNames::ScopeNames(const SecretBytes& scope_secret, StoreId store, ScopeId s
       names_(derive(scope_secret, store, scope, "coffer/1/names", Siv::kKeySize).expose()),
       targets_(derive(scope_secret, store, scope, "coffer/1/symlinks", Siv::kKeySize).expose()),
       directories_(derive(scope_secret, store, scope, "coffer/1/directories", 32).expose()),
-      bindings_(derive(scope_secret, store, scope, "coffer/1/bindings", 32).expose()) {}
+      bindings_(derive(scope_secret, store, scope, "coffer/1/bindings", 32).expose()),
+      xattrs_(derive(scope_secret, store, scope, "coffer/1/xattrs", 32)) {}
 
 Result<StoredText> ScopeNames::encode_name(DirId dir, std::string_view name) const {
   if (name.size() > kMaxNameLength) return errno_error(ENAMETOOLONG);
@@ -144,6 +145,11 @@ Binding ScopeNames::bind_directory(DirId directory, DirId parent, std::string_vi
 
 Binding ScopeNames::bind_symlink(DirId dir, std::string_view name) const {
   return bind('L', DirId{}.view(), dir, name);
+}
+
+SecretBytes ScopeNames::directory_xattr_key(DirId dir, Suite suite) const {
+  const std::string info = "coffer/1/xattrs/" + std::string(to_string(suite));
+  return hkdf_sha256(xattrs_.expose(), dir.view(), info, kAeadKeySize);
 }
 
 DirectoryBlock ScopeNames::seal_directory(const DirectoryRecord& record) const {

@@ -6,6 +6,7 @@
 
 #include "fs/format/header.h"
 #include "keystore/base/ids.h"
+#include "keystore/crypto/aead.h"
 #include "keystore/crypto/digest.h"
 #include "keystore/crypto/secret_bytes.h"
 #include "keystore/crypto/siv.h"
@@ -77,6 +78,9 @@ class ScopeNames {
   [[nodiscard]] Binding bind_directory(DirId directory, DirId parent, std::string_view name) const;
   [[nodiscard]] Binding bind_symlink(DirId dir, std::string_view name) const;
 
+  /// The key of a directory's extended attributes, for one suite.
+  [[nodiscard]] SecretBytes directory_xattr_key(DirId dir, Suite suite) const;
+
   [[nodiscard]] DirectoryBlock seal_directory(const DirectoryRecord& record) const;
   /// kCorrupt if it does not authenticate, or is another store's or scope's.
   [[nodiscard]] Result<DirectoryRecord> open_directory(Bytes record) const;
@@ -91,6 +95,7 @@ class ScopeNames {
   Siv targets_;
   HmacKey directories_;
   HmacKey bindings_;
+  SecretBytes xattrs_;
 };
 
 }  // namespace coffer

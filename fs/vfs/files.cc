@@ -176,6 +176,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
                    "the file was moved, renamed or exchanged in the backing directory"};
     }
     TRY(check_recorded(content->committed(), dek));
+    notice_xattrs(*content, spot.path);
     if (content->recovery().has_value()) {
       options_.tell(spot.path + ": after a crash: " + told(*content->recovery()));
     }
@@ -321,6 +322,7 @@ void Vfs::let_go(const std::shared_ptr<OpenFile>& file) {
 void Vfs::drop_handle(const std::shared_ptr<OpenFile>& file) {
   if (!files_.release(file->inode()) || !file->deleted()) return;
   file->content().abandon();
+  xattrs_.drop(file->content().keys().file.view(), file->content().xattrs());
   note_state(*file);
 }
 

@@ -94,23 +94,18 @@ class Vfs::Movable {
   }
 
   Result<void> rewrite_record(const ScopeNames& names, const Spot* add, const Spot* drop) {
-    const struct stat before = TRY(directory_->backing->status());
-    DirectoryRecord record =
-        TRY(names.open_directory(TRY(read_directory_block(*directory_->backing))));
-    if (add != nullptr) {
-      const Binding binding = directory_binding(*add);
-      if (std::find(record.bindings.begin(), record.bindings.end(), binding) ==
-          record.bindings.end()) {
-        if (record.bindings.size() == kMaxDirectoryBindings) return errno_error(EMLINK);
-        record.bindings.push_back(binding);
+    return vfs_->rewrite_record(*directory_, names, [&](DirectoryRecord& record) -> Result<void> {
+      if (add != nullptr) {
+        const Binding binding = directory_binding(*add);
+        if (std::find(record.bindings.begin(), record.bindings.end(), binding) ==
+            record.bindings.end()) {
+          if (record.bindings.size() == kMaxDirectoryBindings) return errno_error(EMLINK);
+          record.bindings.push_back(binding);
+        }
       }
-    }
-    if (drop != nullptr) std::erase(record.bindings, directory_binding(*drop));
-    ++record.generation;
-    TRY(write_directory_block(*directory_->backing, names.seal_directory(record), true));
-    // Replacing the record touched the directory; its times are its entries'.
-    const struct timespec times[2] = {before.st_atim, before.st_mtim};
-    return directory_->backing->set_times(".", times);
+      if (drop != nullptr) std::erase(record.bindings, directory_binding(*drop));
+      return {};
+    });
   }
 
   /// Replaces the symlink at `at` by one that is bound to it and, if given, to `second`, and no

@@ -134,6 +134,30 @@ Result<void> Vfs::at_place(const Who& who, InodeId inode,
   return outcome;
 }
 
+Result<DirectoryRecord> Vfs::read_record(const Directory& directory, const ScopeNames& names) {
+  return names.open_directory(TRY(read_directory_block(*directory.backing)));
+}
+
+Result<void> Vfs::rewrite_record(const Directory& directory, const ScopeNames& names,
+                                 const std::function<Result<void>(DirectoryRecord&)>& change) {
+  MutexLock lock(records_);
+  const struct stat before = TRY(directory.backing->status());
+  DirectoryRecord record = TRY(read_record(directory, names));
+  TRY(change(record));
+  ++record.generation;
+  TRY(write_directory_block(*directory.backing, names.seal_directory(record), true));
+  // Replacing the record touched the directory; its times are its entries'.
+  const struct timespec times[2] = {before.st_atim, before.st_mtim};
+  return directory.backing->set_times(".", times);
+}
+
+Result<Suite> Vfs::scope_suite(ScopeId scope) const {
+  const auto policy = TRY(broker_.policy());
+  const ScopeRow* const row = policy->scope(scope);
+  if (row == nullptr) return Error{Code::kKeyUnavailable, ENOKEY, "the keystore has no such scope"};
+  return row->settings.suite;
+}
+
 Result<unsigned> Vfs::chunk_log2(ScopeId scope) const {
   const auto policy = TRY(broker_.policy());
   const ScopeRow* const row = policy->scope(scope);

@@ -20,8 +20,9 @@ Result<std::shared_ptr<const BackingDir>> journal_directory(const BackingDir& pr
 }  // namespace
 
 Vfs::Vfs(std::shared_ptr<const BackingDir> root, std::unique_ptr<JournalDir> journals,
-         StoreId store, const AeadEngine& engine, KeyBroker& broker, Recorder* recorder,
-         const Options& options, bool encrypted_names, BackingId root_id)
+         std::shared_ptr<const BackingDir> private_dir, StoreId store, const AeadEngine& engine,
+         KeyBroker& broker, Recorder* recorder, const Options& options, bool encrypted_names,
+         BackingId root_id)
     : options_(options),
       store_(store),
       broker_(broker),
@@ -37,7 +38,8 @@ Vfs::Vfs(std::shared_ptr<const BackingDir> root, std::unique_ptr<JournalDir> jou
       names_(broker, store, encrypted_names),
       inodes_(root_id),
       directories_(options.directory_cache),
-      new_files_(root_) {}
+      new_files_(root_),
+      xattrs_(engine, std::move(private_dir)) {}
 
 Vfs::~Vfs() = default;
 
@@ -52,8 +54,8 @@ Result<std::unique_ptr<Vfs>> Vfs::create(const std::string& root, StoreId store,
                                        !options.read_only));
   const bool encrypted = TRY(broker.policy())->names() == NamesMode::kEncrypted;
   const BackingId root_id = backing_id(TRY(backing->status()));
-  std::unique_ptr<Vfs> vfs(new Vfs(std::move(backing), std::move(journals), store, engine, broker,
-                                   recorder, options, encrypted, root_id));
+  std::unique_ptr<Vfs> vfs(new Vfs(std::move(backing), std::move(journals), *private_dir, store,
+                                   engine, broker, recorder, options, encrypted, root_id));
   if (!options.read_only) {
     if (auto made = (*private_dir)->make_dir(kTemporaryDir, 0700);
         !made && made.error().code != Code::kExists) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -7,12 +8,14 @@
 
 #include "fs/backing/backing_dir.h"
 #include "fs/content/encrypted_file.h"
+#include "fs/content/xattr_store.h"
 #include "fs/names/stored.h"
 #include "fs/vfs/directory.h"
 #include "fs/vfs/inode_table.h"
 #include "fs/vfs/new_files.h"
 #include "fs/vfs/open_file.h"
 #include "fs/vfs/types.h"
+#include "fs/vfs/xattr_cache.h"
 #include "keystore/broker/key_broker.h"
 #include "keystore/broker/recorder.h"
 
@@ -57,6 +60,10 @@ class Vfs {
     bool sizes_are_kept = false;
     /// The last program that wrote to the store did not come to its end.
     bool after_crash = false;
+    /// Called before the first object of the store gets an extended attribute: raises the store's
+    /// format and has the keystore note it (fs/FORMAT.md, 8 and 10), durably. By several threads at
+    /// once, perhaps, and again after a failure.
+    std::function<Result<void>()> begin_xattrs = [] { return errno_error(EOPNOTSUPP); };
     /// Hears of failures that no caller waits for.
     std::function<void(const Error&)> report = [](const Error&) {};
     /// Hears of what was done without being asked: recoveries after a crash.
@@ -135,6 +142,17 @@ class Vfs {
                                     const std::string& stored, std::string_view shown);
   /// The backing directory of the root.
   [[nodiscard]] const BackingDir& backing_root() const { return *root_; }
+  // Extended attributes (xattrs.cc), of regular files and directories; nothing else has any, and
+  // EOPNOTSUPP if it is to be given some. A decision for `list` or `read` precedes what they say
+  // (see there), one for `write` each change.
+  /// ENODATA if there is none of that name.
+  Result<ByteVector> xattr(const Who& who, InodeId inode, std::string_view name);
+  Result<std::vector<std::string>> xattr_names(const Who& who, InodeId inode);
+  /// `flags` as setxattr(2)'s. ERANGE, E2BIG, ENOSPC over the limits of xattr_set.h. Durable, but
+  /// for the first an object gets, when it returns.
+  Result<void> set_xattr(const Who& who, InodeId inode, std::string_view name, Bytes value,
+                         int flags);
+  Result<void> remove_xattr(const Who& who, InodeId inode, std::string_view name);
 
   // Names (namespace.cc, rename.cc, symlinks.cc)
   Result<Entry> make_directory(const Who& who, InodeId parent, std::string_view name, mode_t mode);
@@ -201,9 +219,10 @@ class Vfs {
   /// An object whose bindings follow it from place to place (rename.cc).
   class Movable;
 
-  Vfs(std::shared_ptr<const BackingDir> root, std::unique_ptr<JournalDir> journals, StoreId store,
-      const AeadEngine& engine, KeyBroker& broker, Recorder* recorder, const Options& options,
-      bool encrypted_names, BackingId root_id);
+  Vfs(std::shared_ptr<const BackingDir> root, std::unique_ptr<JournalDir> journals,
+      std::shared_ptr<const BackingDir> private_dir, StoreId store, const AeadEngine& engine,
+      KeyBroker& broker, Recorder* recorder, const Options& options, bool encrypted_names,
+      BackingId root_id);
 
   // resolve.cc: from inodes to backing directories and names.
   Result<std::shared_ptr<const Directory>> directory(const Who& who, InodeId inode);
@@ -223,7 +242,12 @@ class Vfs {
   /// Runs `use` on the inode's spot; again if the inode was moved meanwhile. ESTALE if it has none.
   Result<void> at_place(const Who& who, InodeId inode,
                         const std::function<Result<void>(const Spot&)>& use);
+  static Result<DirectoryRecord> read_record(const Directory& directory, const ScopeNames& names);
+  /// Replaces the record by what `change` makes of it, durably; the directory's times stay.
+  Result<void> rewrite_record(const Directory& directory, const ScopeNames& names,
+                              const std::function<Result<void>(DirectoryRecord&)>& change);
   [[nodiscard]] Result<unsigned> chunk_log2(ScopeId scope) const;
+  [[nodiscard]] Result<Suite> scope_suite(ScopeId scope) const;
   [[nodiscard]] Result<void> require_writable() const;
 
   // attributes.cc
@@ -243,6 +267,22 @@ class Vfs {
   /// included).
   Result<void> give_to(const Who& who, const BackingDir& in, const std::string& stored, mode_t mode,
                        const struct stat& parent) const;
+
+  // xattrs.cc
+  using XattrEdit = std::function<Result<void>(XattrSet&)>;
+  /// False only if no object of the store has any: then none needs to be opened to say so.
+  bool may_have_xattrs();
+  /// Of a file just opened: what the keystore should know of is seen from then on, and reported.
+  void notice_xattrs(EncryptedFile& content, const std::string& path);
+  [[nodiscard]] Result<mode_t> type_of(InodeId inode) const;
+  Result<std::shared_ptr<const KnownXattrs>> xattrs_of(const Who& who, InodeId inode, Right right);
+  bool claims_no_xattrs(const Who& who, InodeId inode);
+  Result<KnownXattrs> read_file_xattrs(const Who& who, InodeId inode, Right right);
+  Result<KnownXattrs> read_directory_xattrs(const Who& who, InodeId inode, Right right);
+  Result<void> change_xattrs(const Who& who, InodeId inode, const XattrEdit& edit);
+  Result<void> change_file_xattrs(const Who& who, InodeId inode, const XattrEdit& edit);
+  Result<void> change_directory_xattrs(const Who& who, InodeId inode, const XattrEdit& edit);
+  Result<Hash> write_xattrs(const XattrOwner& owner, const Hash& old, const XattrEdit& edit);
 
   // files.cc
   struct OpenRequest {
@@ -300,6 +340,7 @@ class Vfs {
   static void drop_unused_sidecar(const Spot& spot);
   [[nodiscard]] Result<void> refuse_scope_roots(const Spot& spot) const;
   Result<void> check_empty(const Spot& spot, const struct stat& status) const;
+  void drop_record_xattrs(const ScopeNames& names, const std::string& temporary);
   /// Takes an empty directory out of the tree and removes it.
   Result<void> discard_directory(const Spot& spot, const struct stat& status);
   /// Makes the directory `dir` of the scope whose names are `names`.
@@ -336,6 +377,10 @@ class Vfs {
   Mutex settling_;  // before all others
   Mutex lingering_mutex_;
   std::vector<std::shared_ptr<OpenFile>> lingering_ GUARDED_BY(lingering_mutex_);
+  const XattrStore xattrs_;
+  XattrCache xattr_cache_;
+  std::atomic<bool> saw_xattrs_{false};  // without the keystore's knowledge
+  Mutex records_;                        // while a directory's record is read and replaced
   SharedMutex moving_;  // exclusive while a rename changes backing and table; see fs/LOCKING.md
 };
 

@@ -39,6 +39,7 @@ Result<Grant> grant_from(const GrantRow& row) {
 Result<Policy> Policy::from(const PolicySnapshot& snapshot) {
   Policy policy;
   policy.names_ = snapshot.names;
+  policy.xattrs_ = snapshot.xattrs;
   policy.generation_ = snapshot.generation;
   policy.scopes_ = snapshot.scopes;
   for (const GrantRow& row : snapshot.grants) {

@@ -18,6 +18,8 @@ class Policy {
   static Result<Policy> from(const PolicySnapshot& snapshot);
 
   [[nodiscard]] NamesMode names() const { return names_; }
+  /// Objects of the store may have extended attributes.
+  [[nodiscard]] bool xattrs() const { return xattrs_; }
   [[nodiscard]] std::uint64_t generation() const { return generation_; }
   /// Null if there is none.
   [[nodiscard]] const ScopeRow* scope(ScopeId id) const;
@@ -38,6 +40,7 @@ class Policy {
 
  private:
   NamesMode names_ = NamesMode::kEncrypted;
+  bool xattrs_ = false;
   std::uint64_t generation_ = 0;
   std::vector<ScopeRow> scopes_;
   std::map<ScopeId, std::vector<Grant>> grants_;

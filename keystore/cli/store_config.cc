@@ -15,7 +15,9 @@
 namespace coffer {
 namespace {
 
+/// What this program reads (fs/FORMAT.md, 8). A new store is of the first.
 constexpr std::int64_t kFormat = 1;
+constexpr std::int64_t kFormatWithXattrs = 3;
 constexpr std::size_t kLargestConfig = 64 * 1024;
 
 std::string environment(const char* name) {
@@ -84,10 +86,10 @@ Result<StoreConfig> read_store_config(const std::string& root) {
   if (!format || !store || !keystore || keystore->empty()) {
     return Error{Code::kCorrupt, 0, path + " lacks format, store or keystore"};
   }
-  if (*format != kFormat) {
+  if (*format != kFormat && *format != kFormatWithXattrs) {
     return Error{Code::kUnknownVersion, 0,
                  path + " has format " + std::to_string(*format) + ", this program knows " +
-                     std::to_string(kFormat)};
+                     std::to_string(kFormat) + " and " + std::to_string(kFormatWithXattrs)};
   }
   const auto id = from_hex(*store);
   if (!id || id->size() != 16) return Error{Code::kCorrupt, 0, path + ": malformed store id"};
@@ -105,6 +107,17 @@ Result<void> write_store_config(const std::string& root, StoreId store,
   std::ostringstream text;
   text << table << '\n';
   return create_file(root + "/.coffer/store.toml", as_bytes(text.str()), 0644);
+}
+
+Result<void> raise_store_format(const std::string& root) {
+  const std::string path = root + "/.coffer/store.toml";
+  const ByteVector content = TRY(read_small_file(path, kLargestConfig));
+  toml::table table = TRY(parse_config(std::string(as_text(content)), path));
+  if (table["format"].value<std::int64_t>() == kFormatWithXattrs) return {};
+  table.insert_or_assign("format", kFormatWithXattrs);
+  std::ostringstream text;
+  text << table << '\n';
+  return replace_file(path, as_bytes(text.str()), 0644);
 }
 
 Result<StorePath> parse_store_path(const std::string& text) {

@@ -24,6 +24,10 @@ Result<StoreConfig> read_store_config(const std::string& root);
 Result<void> write_store_config(const std::string& root, StoreId store,
                                 const std::string& keystore);
 
+/// Raises `format` there to the one that has extended attributes, durably; nothing to do if it is.
+/// Before the first header that names some is written (fs/FORMAT.md, 8).
+Result<void> raise_store_format(const std::string& root);
+
 /// The absolute form of a path that need not exist yet.
 Result<std::string> absolute_path(const std::string& path);
 

@@ -372,6 +372,13 @@ Result<void> Keyring::revoke_grant(GrantId id) {
   });
 }
 
+Result<void> Keyring::allow_xattrs() {
+  return change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+    constexpr std::uint8_t kYes = 1;
+    return write_meta(database_, "xattrs", {&kYes, 1});
+  });
+}
+
 Result<std::vector<KekRow>> Keyring::keks() {
   std::vector<KekRow> rows;
   TRY(read_verified([&](Database& database, const PolicyKeys&) -> Result<void> {

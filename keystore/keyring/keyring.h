@@ -74,6 +74,10 @@ class Keyring {
   /// kNotFound if there is none of that id, kExists if it was revoked before.
   Result<void> revoke_grant(GrantId id);
 
+  /// Notes, for good, that objects of the store may have extended attributes. No error if it is
+  /// noted already.
+  Result<void> allow_xattrs();
+
   /// The secret that a scope's name keys come from.
   Result<SecretBytes> scope_secret(ScopeId scope);
 

@@ -70,6 +70,7 @@ Result<PolicySnapshot> select_policy(Database& database, const SecretBytes& path
   snapshot.generation = TRY(read_generation(database));
   const ByteVector names = TRY(read_meta(database, "names"));
   snapshot.names = TRY(names_mode_from_name(as_text(names)));
+  snapshot.xattrs = TRY(has_meta(database, "xattrs"));
   snapshot.scopes = TRY(select_scopes(database, path_key, store));
   snapshot.grants = TRY(select_grants(database));
   return snapshot;

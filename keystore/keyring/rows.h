@@ -84,6 +84,7 @@ struct GrantRow {
 struct PolicySnapshot {
   std::uint64_t generation = 0;
   NamesMode names = NamesMode::kEncrypted;
+  bool xattrs = false;  ///< objects of the store may have extended attributes
   std::vector<ScopeRow> scopes;
   std::vector<GrantRow> grants;
 };

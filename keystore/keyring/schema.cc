@@ -119,6 +119,12 @@ Result<ByteVector> read_meta(Database& database, std::string_view name) {
   return ByteVector(value.begin(), value.end());
 }
 
+Result<bool> has_meta(Database& database, std::string_view name) {
+  Statement statement = TRY(database.prepare("SELECT 1 FROM meta WHERE name = ?1;"));
+  Query query = statement.start(name);
+  return query.next();
+}
+
 Result<void> write_meta(Database& database, std::string_view name, Bytes value) {
   Statement statement =
       TRY(database.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2);"));

@@ -19,6 +19,8 @@ Result<Digest> policy_mac(Database& database, Bytes mac_key);
 
 /// A value of table `meta`; kCorrupt if it is missing.
 Result<ByteVector> read_meta(Database& database, std::string_view name);
+/// The same of one that need not be there.
+Result<bool> has_meta(Database& database, std::string_view name);
 Result<void> write_meta(Database& database, std::string_view name, Bytes value);
 
 }  // namespace coffer

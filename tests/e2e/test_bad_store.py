@@ -112,7 +112,7 @@ class DamagedStore(BadInputTest):
         config = store.path / ".coffer/store.toml"
         kept = config.read_text()
         config.write_text(kept.replace("format = 1", "format = 2"))
-        self.refused_mount(UNKNOWN_VERSION, "format 2.* knows 1; use a newer coffer", store)
+        self.refused_mount(UNKNOWN_VERSION, "format 2.* knows 1 and 3; use a newer coffer", store)
         config.write_text(kept)
         self.alter_keystore(store, "PRAGMA user_version = 99")
         self.refused_mount(UNKNOWN_VERSION, "99.*; use a newer coffer", store)

@@ -110,6 +110,28 @@ Result<void> PathUser::rename(const std::string& path, const std::string& new_pa
   return vfs_->rename(who(), parent.id(), name, new_parent.id(), new_name, flags);
 }
 
+Result<void> PathUser::set_xattr(const std::string& path, std::string_view name,
+                                 std::string_view value, int flags) const {
+  const HeldInode inode = TRY(find(path));
+  return vfs_->set_xattr(who(), inode.id(), name, as_bytes(value), flags);
+}
+
+Result<std::string> PathUser::xattr(const std::string& path, std::string_view name) const {
+  const HeldInode inode = TRY(find(path));
+  const ByteVector value = TRY(vfs_->xattr(who(), inode.id(), name));
+  return std::string(as_text(value));
+}
+
+Result<std::vector<std::string>> PathUser::xattr_names(const std::string& path) const {
+  const HeldInode inode = TRY(find(path));
+  return vfs_->xattr_names(who(), inode.id());
+}
+
+Result<void> PathUser::remove_xattr(const std::string& path, std::string_view name) const {
+  const HeldInode inode = TRY(find(path));
+  return vfs_->remove_xattr(who(), inode.id(), name);
+}
+
 Result<struct stat> PathUser::change(const std::string& path, const AttributeChange& change) const {
   const HeldInode inode = TRY(find(path));
   return vfs_->change_attributes(who(), inode.id(), change, nullptr);

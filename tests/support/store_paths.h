@@ -95,6 +95,12 @@ class PathUser {
   Result<void> remove_directory(const std::string& path) const;
   Result<void> rename(const std::string& path, const std::string& new_path,
                       unsigned flags = 0) const;
+  /// Extended attributes; `flags` as setxattr(2)'s.
+  Result<void> set_xattr(const std::string& path, std::string_view name, std::string_view value,
+                         int flags = 0) const;
+  Result<std::string> xattr(const std::string& path, std::string_view name) const;
+  Result<std::vector<std::string>> xattr_names(const std::string& path) const;
+  Result<void> remove_xattr(const std::string& path, std::string_view name) const;
   Result<struct stat> change(const std::string& path, const AttributeChange& change) const;
   Result<std::unique_ptr<DirectoryHandle>> open_directory(const std::string& path) const;
   /// Names but "." and "..", sorted.

@@ -6,10 +6,22 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <set>
+#include <sstream>
 
 namespace coffer::testing {
 namespace {
+
+void read_xattrs(const PathUser& user, const std::string& path, TreeEntry& entry) {
+  const auto names = user.xattr_names(path);
+  if (!names) entry.error += " listxattr: " + outcome_of(names) + " " + names.error().message();
+  if (!names) return;
+  for (const std::string& name : *names) {
+    const auto value = user.xattr(path, name);
+    entry.xattrs[name] = value ? *value : "ERROR " + value.error().message();
+  }
+}
 
 void read_into(const PathUser& user, const std::string& path, Tree& tree) {
   TreeEntry entry;
@@ -46,6 +58,7 @@ void read_into(const PathUser& user, const std::string& path, Tree& tree) {
       entry.error = "stat says another size than there is";
     }
   }
+  read_xattrs(user, path, entry);
   tree[path] = entry;
   for (const std::string& name : names) {
     read_into(user, path == "/" ? "/" + name : path + "/" + name, tree);
@@ -90,12 +103,47 @@ void check_directory(const std::string& path, std::vector<std::string>& flaws) {
   }
 }
 
+/// The sidecars that headers and records name, relative to .coffer/xattrs.
+std::set<std::string> named_sidecars(const std::string& directory) {
+  std::set<std::string> named;
+  const auto add = [&](Bytes id, Bytes hash) {
+    if (all_zero(hash)) return;
+    named.insert(to_hex(id.last(1)) + "/" + to_hex(id) + "-" + to_hex(hash.first(8)));
+  };
+  for (const std::string& name : backing_names(directory)) {
+    const std::string path = directory + "/" + name;
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) != 0) std::abort();
+    if (S_ISDIR(status.st_mode) && name != ".coffer") named.merge(named_sidecars(path));
+    if (!S_ISREG(status.st_mode)) continue;
+    std::array<std::uint8_t, 2 * kBlockSize> head{};
+    const std::ifstream file(path, std::ios::binary);
+    std::stringstream content;
+    content << file.rdbuf();
+    const std::string bytes = content.str().substr(0, head.size());
+    std::copy(bytes.begin(), bytes.end(), head.begin());
+    if (name == ".coffer.dir") {
+      add(Bytes(head).subspan(32, 16), Bytes(head).subspan(192, 32));
+    } else if ((!name.starts_with(".coffer") || name.starts_with(".coffer.long.")) &&
+               bytes.size() == head.size()) {
+      const std::size_t newest =
+          load_le<std::uint64_t>(head, 64) > load_le<std::uint64_t>(head, kBlockSize + 64)
+              ? 0
+              : kBlockSize;
+      add(Bytes(head).subspan(newest + 32, 16), Bytes(head).subspan(newest + 192, 32));
+    }
+  }
+  return named;
+}
+
 }  // namespace
 
 std::ostream& operator<<(std::ostream& out, const TreeEntry& entry) {
   out << std::oct << entry.mode << std::dec << " uid " << entry.uid << " links " << entry.links;
   out << " length " << entry.content.size();
   if (entry.content.size() <= 40) out << " '" << entry.content << "'";
+  for (const auto& [name, value] : entry.xattrs)
+    out << " " << name << "='" << value.substr(0, 20) << "'";
   return out << (entry.error.empty() ? "" : " ERROR " + entry.error);
 }
 
@@ -145,9 +193,28 @@ std::string stored_path(const PathUser& user, const std::string& root, const std
   return stored;
 }
 
+std::vector<std::string> xattr_sidecars(const std::string& root) {
+  std::vector<std::string> found;
+  const std::string all = root + "/.coffer/xattrs";
+  struct stat status {};
+  if (::stat(all.c_str(), &status) != 0) return found;
+  for (const std::string& fan : backing_names(all)) {
+    for (const std::string& name : backing_names(all + "/" + fan)) {
+      found.push_back(all + "/" + fan + "/" + name);
+    }
+  }
+  return found;
+}
+
 std::vector<std::string> backing_flaws(const std::string& root) {
   std::vector<std::string> flaws;
   check_directory(root, flaws);
+  const std::vector<std::string> sidecars = xattr_sidecars(root);
+  std::set<std::string> unnamed(sidecars.begin(), sidecars.end());
+  for (const std::string& sidecar : named_sidecars(root)) {
+    if (unnamed.erase(root + "/.coffer/xattrs/" + sidecar) == 0) flaws.push_back(sidecar);
+  }
+  flaws.insert(flaws.end(), unnamed.begin(), unnamed.end());
   for (const std::string& name : backing_names(root + "/.coffer/tmp")) {
     flaws.push_back(root + "/.coffer/tmp/" + name);
   }

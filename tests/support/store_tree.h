@@ -15,7 +15,8 @@ struct TreeEntry {
   uid_t uid = 0;
   nlink_t links = 0;    ///< 0 for directories: what they count is the backing's affair
   std::string content;  ///< of a file; target of a symlink
-  std::string error;    ///< whatever could not be read
+  std::map<std::string, std::string> xattrs;
+  std::string error;  ///< whatever could not be read
   bool operator==(const TreeEntry&) const = default;
 };
 std::ostream& operator<<(std::ostream& out, const TreeEntry& entry);
@@ -29,8 +30,12 @@ Tree read_tree(const PathUser& user, const std::string& path = "/");
 std::vector<std::string> unreadable(const Tree& tree);
 
 /// What lies in a backing directory and should not: sidecars without an entry, entries without
-/// their sidecar, temporary files, directories without a record.
+/// their sidecar, temporary files, directories without a record, extended attributes of no object
+/// and objects without those they name.
 std::vector<std::string> backing_flaws(const std::string& root);
+
+/// Every sidecar of extended attributes, as paths.
+std::vector<std::string> xattr_sidecars(const std::string& root);
 
 /// The stored names of a backing directory, "." and ".." left out, sorted.
 std::vector<std::string> backing_names(const std::string& path);

@@ -99,6 +99,10 @@ Result<void> WholeStore::try_open(const StoreOpening& opening) {
                           .calls = opening.calls,
                           .sizes_are_kept = true,
                           .after_crash = opening.after_crash,
+                          .begin_xattrs = [this]() -> Result<void> {
+                            TRY(keyring_->allow_xattrs());
+                            return broker_->reload();
+                          },
                           .report = report});
   if (!vfs) {
     recorder_.reset();

@@ -3,6 +3,7 @@
 coffer_unit_test(unit_format
   SOURCES format/directory_record_test.cc format/geometry_layout_test.cc format/geometry_size_test.cc
           format/header_test.cc format/journal_test.cc format/tree_node_test.cc
+          format/xattr_set_test.cc
   LINKS coffer_format)
 
 add_library(coffer_fs_test_support STATIC ${PROJECT_SOURCE_DIR}/tests/support/fs_syscalls.cc)

@@ -30,6 +30,9 @@ Sample sample(std::size_t bindings = 2) {
   }
   for (std::size_t i = 0; i < 8; ++i) made.block[48 + i] = static_cast<std::uint8_t>(0xc8 - i);
   made.record.generation = 0xc1c2c3c4c5c6c7c8;
+  for (std::size_t i = 0; i < 32; ++i) {
+    made.record.xattrs[i] = made.block[192 + i] = static_cast<std::uint8_t>(0x80 + i);
+  }
   for (std::size_t b = 0; b < bindings; ++b) {
     made.record.bindings.emplace_back();
     for (std::size_t i = 0; i < 16; ++i) {
@@ -46,6 +49,7 @@ void expect_equal(const DirectoryRecord& a, const DirectoryRecord& b) {
   EXPECT_EQ(a.dir, b.dir);
   EXPECT_EQ(a.generation, b.generation);
   EXPECT_EQ(a.bindings, b.bindings);
+  EXPECT_EQ(a.xattrs, b.xattrs);
 }
 
 Code code_of(Bytes block) {
@@ -106,7 +110,7 @@ TEST(DirectoryRecord, OtherLengthsAreRefused) {
 
 TEST(DirectoryRecord, EachReservedByteIsZero) {
   for (std::size_t at = 0; at < 480; ++at) {
-    if (!((at >= 56 && at < 64) || at >= 192)) continue;
+    if (!((at >= 56 && at < 64) || at >= 224)) continue;
     Sample made = sample();
     made.block[at] = 0x80;
     ASSERT_EQ(code_of(made.block), Code::kCorrupt) << "byte " << at;

@@ -50,6 +50,7 @@ Sample sample(std::size_t bindings = 3) {
   header.generation = 0xb1b2b3b4b5b6b7b8;
   fill(72, 32, 0x48, header.root);
   fill(104, 32, 0x68, header.commitment);
+  fill(192, 32, 0x88, header.xattrs);
   for (std::size_t i = 0; i < bindings; ++i) {
     header.bindings.emplace_back();
     fill(256 + 16 * i, 16, static_cast<std::uint8_t>(i + 1), header.bindings.back());
@@ -68,6 +69,7 @@ void expect_equal(const FileHeader& a, const FileHeader& b) {
   EXPECT_EQ(a.generation, b.generation);
   EXPECT_EQ(a.root, b.root);
   EXPECT_EQ(a.commitment, b.commitment);
+  EXPECT_EQ(a.xattrs, b.xattrs);
   EXPECT_EQ(a.bindings, b.bindings);
 }
 
@@ -170,7 +172,8 @@ TEST(Header, AllZeroIsNoHeaderYet) {
 
 TEST(Header, EachReservedByteIsZero) {
   std::vector<std::size_t> reserved = {13};
-  for (std::size_t i = 136; i < 256; ++i) reserved.push_back(i);
+  for (std::size_t i = 136; i < 192; ++i) reserved.push_back(i);
+  for (std::size_t i = 224; i < 256; ++i) reserved.push_back(i);
   for (const std::size_t at : reserved) {
     for (const unsigned value : {0x01U, 0x80U}) {
       Sample made = sample();

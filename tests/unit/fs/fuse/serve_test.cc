@@ -82,10 +82,8 @@ TEST(FuseOperations, EachThatTheFilesystemOffersIsThere) {
 
 TEST(FuseOperations, WhatIsNotOfferedIsLeftToTheKernel) {
   const fuse_lowlevel_ops& ops = fuse_operations();
-  // The kernel answers for itself: locks and access within one mount, no extended attributes,
-  // seeking by size.
+  // The kernel answers for itself: locks and access within one mount, copying by reads and writes.
   EXPECT_FALSE(ops.access || ops.getlk || ops.setlk || ops.flock);
-  EXPECT_FALSE(ops.setxattr || ops.getxattr || ops.listxattr || ops.removexattr);
   EXPECT_FALSE(ops.fallocate || ops.copy_file_range || ops.ioctl || ops.bmap);
 }
 

@@ -98,6 +98,22 @@ std::vector<Change> changes() {
       return user.remove_directory(dir + name);
     };
   };
+  const auto xattr = [](const std::string& name, const std::string& key, const std::string& value) {
+    return [=](const PathUser& user, const std::string& dir) {
+      must_be(user.set_xattr(dir + name, key, value));
+    };
+  };
+  const auto set_xattr = [](const std::string& name, const std::string& key,
+                            const std::string& value) {
+    return [=](const PathUser& user, const std::string& dir) {
+      return user.set_xattr(dir + name, key, value);
+    };
+  };
+  const auto remove_xattr = [](const std::string& name, const std::string& key) {
+    return [=](const PathUser& user, const std::string& dir) {
+      return user.remove_xattr(dir + name, key);
+    };
+  };
   const std::string l = "/" + kLong;
   const std::string m = "/d/" + kLonger;
   return {
@@ -140,6 +156,20 @@ std::vector<Change> changes() {
        rename(l, m, RENAME_EXCHANGE)},
       {"exchange symlinks", each(symlink(kTarget, l), directory("/d"), symlink(kTarget + "2", m)),
        rename(l, m, RENAME_EXCHANGE)},
+      {"setxattr, the first", file("/f"), set_xattr("/f", "user.a", "one")},
+      {"setxattr, another", each(file("/f"), xattr("/f", "user.a", "one")),
+       set_xattr("/f", "user.b", "two")},
+      {"removexattr, the last", each(file("/f"), xattr("/f", "user.a", "one")),
+       remove_xattr("/f", "user.a")},
+      {"setxattr of a directory, the first", directory("/x"), set_xattr("/x", "user.a", "one")},
+      {"setxattr of a directory, another", each(directory("/x"), xattr("/x", "user.a", "one")),
+       set_xattr("/x", "user.a", "two")},
+      {"removexattr of a directory, the last", each(directory("/x"), xattr("/x", "user.a", "one")),
+       remove_xattr("/x", "user.a")},
+      {"unlink a file with attributes", each(file("/f"), xattr("/f", "user.a", "one")),
+       unlink("/f")},
+      {"rmdir of one with attributes", each(directory("/x"), xattr("/x", "user.a", "one")),
+       remove_directory("/x")},
   };
 }
 
@@ -263,6 +293,7 @@ TEST_P(FaultsTest, TheTreeIsAsBeforeOrAsAfter) {
   for (const std::string& flaw : backing_flaws(store_.backing())) {
     EXPECT_TRUE(flaw.find("/.coffer.name.") != std::string::npos ||
                 flaw.find("/.coffer.target.") != std::string::npos ||
+                flaw.find("/.coffer/xattrs/") != std::string::npos ||
                 flaw.find(".new") != std::string::npos)
         << flaw;
   }

@@ -23,6 +23,20 @@ DirId dir_id(std::uint8_t byte) {
   return id;
 }
 
+TEST(KeyringPolicy, NotesExtendedAttributesForGood) {
+  TestStore store;
+  const auto keyring = store.open();
+  EXPECT_FALSE(must_be(keyring->policy()).xattrs);
+  EXPECT_EQ(outcome(keyring->allow_xattrs()), "ok");
+  EXPECT_EQ(outcome(keyring->allow_xattrs()), "ok") << "and again";
+  const PolicySnapshot policy = must_be(store.open()->policy());
+  EXPECT_TRUE(policy.xattrs);
+  EXPECT_EQ(policy.generation, 3U);
+  // Under the policy's MAC: it can't be taken back.
+  RawDatabase(store.path).run("DELETE FROM meta WHERE name = 'xattrs'");
+  EXPECT_EQ(outcome(keyring->policy()), "corrupt");
+}
+
 TEST(KeyringPolicy, KeepsScopesWithTheirSettings) {
   TestStore store;
   const auto keyring = store.open();
