@@ -78,6 +78,9 @@ void do_init(void* user_data, fuse_conn_info* connection) noexcept {
   want(FUSE_CAP_READDIRPLUS_AUTO);
   want(FUSE_CAP_EXPLICIT_INVAL_DATA);
   want(FUSE_CAP_CACHE_SYMLINKS);
+  // A default ACL takes the umask's place: which of the two it is, is known here.
+  want(FUSE_CAP_POSIX_ACL);
+  want(FUSE_CAP_DONT_MASK);
   // Pages are dropped when we say so, not whenever a time looks new; splicing costs more than
   // copying; and a writeback cache would hide who writes. Privileges are dropped by the kernel,
   // which asks for the mode to be changed.

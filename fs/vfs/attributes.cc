@@ -108,6 +108,7 @@ Result<struct stat> Vfs::change_attributes(const Who& who, InodeId inode,
                                            const FileHandle* handle) {
   TRY(require_writable());
   if (change.size.has_value()) TRY(change_size(who, inode, *change.size, handle));
+  if (change.mode) TRY(follow_mode(who, inode, *change.mode));
   if (change.mode || change.uid || change.gid || change.access_time || change.modification_time) {
     TRY(change_stored_attributes(who, inode, change));
   }

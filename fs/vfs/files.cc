@@ -237,13 +237,21 @@ Result<std::shared_ptr<OpenFile>> Vfs::create_at(const Who& who, const Spot& spo
   rights.add(Right::kWrite);
   Dek dek = TRY(broker_.release_new({spot.directory->scope, who.identity(), rights, spot.path}));
   bool there = false;
+  Hash xattrs{};
   const auto make = [&]() -> Result<std::shared_ptr<OpenFile>> {
+    const Inherited inherited = TRY(inherit(who, spot, S_IFREG | (mode & 07777)));
     const struct stat parent = TRY(spot.backing().status());
     TRY(put_sidecar(spot.backing(), spot.stored));
     auto backing = TRY(spot.backing().create_file(spot.stored.text, 0600));
     there = true;
     auto content = TRY(make_content(spot, std::move(backing), dek));
-    TRY(give_to(who, spot.backing(), spot.stored.text, S_IFREG | mode, parent));
+    if (!inherited.xattrs.empty()) {
+      const FileKeys& keys = content->keys();
+      xattrs = TRY(save_xattrs({.id = keys.file.view(), .suite = keys.suite, .key = keys.xattrs},
+                               inherited.xattrs));
+      TRY(content->set_xattrs(xattrs));
+    }
+    TRY(give_to(who, spot.backing(), spot.stored.text, inherited.mode, parent));
     new_files_.add(spot.directory->backing, spot.stored.text);
     entry = TRY(entry_at(spot, TRY(content->backing().status())));
     return std::make_shared<OpenFile>(std::move(content), inodes_, entry.inode, 0);
@@ -252,6 +260,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::create_at(const Who& who, const Spot& spo
   if (!made) {
     if (there) there = !spot.backing().remove_file(spot.stored.text).ok();
     drop_unused_sidecar(spot);
+    if (!there) xattrs_.drop(dek.file.view(), xattrs);
     // A key that a file may be left with is not given to another.
     if (!there) broker_.take_back(std::move(dek));
     return made;

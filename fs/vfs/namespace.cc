@@ -93,13 +93,22 @@ void Vfs::drop_unused_sidecar(const Spot& spot) {
 /// Made whole in .coffer/tmp, then renamed into place: there is no moment at which it lacks its
 /// record.
 Result<Entry> Vfs::place_directory(const Who& who, const Spot& spot, const ScopeNames& names,
-                                   DirId dir_id, mode_t mode) {
+                                   DirId dir_id, mode_t asked) {
+  const Inherited inherited = TRY(inherit(who, spot, S_IFDIR | (asked & 07777)));
+  const mode_t mode = inherited.mode & 07777;
+  Hash xattrs{};
+  if (!inherited.xattrs.empty()) {
+    const Suite suite = TRY(scope_suite(names.scope()));
+    const SecretBytes key = names.directory_xattr_key(dir_id, suite);
+    xattrs = TRY(save_xattrs({.id = dir_id.view(), .suite = suite, .key = key}, inherited.xattrs));
+  }
   const DirectoryBlock record = names.seal_directory(
       DirectoryRecord{.scope = names.scope(),
                       .store = store_,
                       .dir = dir_id,
                       .generation = 1,
-                      .bindings = {names.bind_directory(dir_id, spot.directory->id, spot.name)}});
+                      .bindings = {names.bind_directory(dir_id, spot.directory->id, spot.name)},
+                      .xattrs = xattrs});
   // One that its mode forbids to its owner could not be moved into place by us.
   const mode_t making = ::geteuid() == 0 ? mode : mode | S_IRWXU;
   const struct stat parent = TRY(spot.backing().status());
@@ -125,6 +134,7 @@ Result<Entry> Vfs::place_directory(const Who& who, const Spot& spot, const Scope
   if (auto filled = fill(); !filled) {
     drop_directory(*temporary_, temporary);
     drop_unused_sidecar(spot);
+    xattrs_.drop(dir_id.view(), xattrs);
     return std::move(filled).error();
   }
   if (making != mode) {
@@ -150,9 +160,10 @@ Result<Entry> Vfs::make_node(const Who& who, InodeId parent, std::string_view na
   const auto make = [&]() -> Result<void> {
     const struct stat parent_status = TRY(at.backing().status());
     TRY(put_sidecar(at.backing(), at.stored));
-    TRY(at.backing().make_special(at.stored.text, mode, device));
+    const Inherited inherited = TRY(inherit(who, at, mode));
+    TRY(at.backing().make_special(at.stored.text, inherited.mode, device));
     there = true;
-    return give_to(who, at.backing(), at.stored.text, mode, parent_status);
+    return give_to(who, at.backing(), at.stored.text, inherited.mode, parent_status);
   };
   if (auto made = make(); !made) {
     if (there) (void)at.backing().remove_file(at.stored.text);

@@ -18,9 +18,11 @@ inline constexpr InodeId kRootInode{1};
 /// and once. Not thread-safe; lives as long as the operation.
 class Who {
  public:
-  explicit Who(const Caller& caller) : caller_(caller) {}
+  /// `umask` is taken from the modes of what the caller makes.
+  explicit Who(const Caller& caller, mode_t umask = 0) : caller_(caller), umask_(umask) {}
   [[nodiscard]] uid_t uid() const { return caller_.uid; }
   [[nodiscard]] gid_t gid() const { return caller_.gid; }
+  [[nodiscard]] mode_t umask() const { return umask_; }
   [[nodiscard]] const Identity& identity() const {
     if (!identity_.has_value()) identity_ = resolve_identity(caller_);
     return *identity_;
@@ -28,6 +30,7 @@ class Who {
 
  private:
   Caller caller_;
+  mode_t umask_;
   mutable std::optional<Identity> identity_;
 };
 

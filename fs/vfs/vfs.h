@@ -10,6 +10,7 @@
 #include "fs/content/encrypted_file.h"
 #include "fs/content/xattr_store.h"
 #include "fs/names/stored.h"
+#include "fs/vfs/acl.h"
 #include "fs/vfs/directory.h"
 #include "fs/vfs/inode_table.h"
 #include "fs/vfs/new_files.h"
@@ -148,8 +149,9 @@ class Vfs {
   /// ENODATA if there is none of that name.
   Result<ByteVector> xattr(const Who& who, InodeId inode, std::string_view name);
   Result<std::vector<std::string>> xattr_names(const Who& who, InodeId inode);
-  /// `flags` as setxattr(2)'s. ERANGE, E2BIG, ENOSPC over the limits of xattr_set.h. Durable, but
-  /// for the first an object gets, when it returns.
+  /// An access ACL changes the mode as well, as chmod(2) changes the ACL. `flags` as setxattr(2)'s.
+  /// ERANGE, E2BIG, ENOSPC over the limits of xattr_set.h. Durable, but for the first an object
+  /// gets, when it returns.
   Result<void> set_xattr(const Who& who, InodeId inode, std::string_view name, Bytes value,
                          int flags);
   Result<void> remove_xattr(const Who& who, InodeId inode, std::string_view name);
@@ -282,6 +284,20 @@ class Vfs {
   Result<void> change_xattrs(const Who& who, InodeId inode, const XattrEdit& edit);
   Result<void> change_file_xattrs(const Who& who, InodeId inode, const XattrEdit& edit);
   Result<void> change_directory_xattrs(const Who& who, InodeId inode, const XattrEdit& edit);
+  Result<void> set_acl(const Who& who, InodeId inode, std::string_view name, Bytes value);
+  /// The access ACL, if there is one, as chmod(2) of `mode` leaves it.
+  Result<void> follow_mode(const Who& who, InodeId inode, mode_t mode);
+  /// Of a directory that the caller may make something in.
+  Result<std::optional<Acl>> default_acl(const Spot& spot);
+  /// What a new object gets by its directory's default ACL, or else by the caller's umask.
+  struct Inherited {
+    mode_t mode = 0;
+    XattrSet xattrs;
+  };
+  Result<Inherited> inherit(const Who& who, const Spot& spot, mode_t mode);
+  Result<Hash> save_xattrs(const XattrOwner& owner, const XattrSet& set);
+  Result<KnownXattrs> load_directory_xattrs(const Directory& directory, const ScopeNames& names,
+                                            const std::string& path);
   Result<Hash> write_xattrs(const XattrOwner& owner, const Hash& old, const XattrEdit& edit);
 
   // files.cc

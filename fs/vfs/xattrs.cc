@@ -21,7 +21,8 @@ bool in_namespace(std::string_view name, std::string_view prefix) {
 }
 
 bool is_carried(std::string_view name) {
-  return in_namespace(name, kUser) || in_namespace(name, kTrusted) || in_namespace(name, kSecurity);
+  return name == kAccessAcl || name == kDefaultAcl || in_namespace(name, kUser) ||
+         in_namespace(name, kTrusted) || in_namespace(name, kSecurity);
 }
 
 /// What programs keep in attributes is content. What the kernel asks for itself (capabilities,
@@ -31,6 +32,14 @@ Right right_to_read(std::string_view name) {
 }
 
 bool has_attributes(mode_t type) { return S_ISREG(type) || S_ISDIR(type); }
+
+/// Whoever passes through a directory on the way to a granted scope has its ACL asked for by the
+/// kernel: that is allowed as its lookup is.
+Result<void> decide(NamesCache& names, KeyBroker& broker, const AccessRequest& request) {
+  if (!request.rights.contains(Right::kList)) return broker.check(request);
+  TRY(names.release(request, KeyBroker::Lines::kRefusals));
+  return {};
+}
 
 XattrOwner owner_of(const FileKeys& keys) {
   return {.id = keys.file.view(), .suite = keys.suite, .key = keys.xattrs};
@@ -72,7 +81,8 @@ Result<std::shared_ptr<const KnownXattrs>> Vfs::xattrs_of(const Who& who, InodeI
   if (auto known = xattr_cache_.find(inode)) {
     // That there are none is no more than the mode says, which nobody is refused.
     if (known->set.empty()) return known;
-    TRY(broker_.check({known->scope, who.identity(), Rights::of(right), inodes_.path(inode)}));
+    TRY(decide(names_, broker_,
+               {known->scope, who.identity(), Rights::of(right), inodes_.path(inode)}));
     return known;
   }
   const std::uint64_t before = xattr_cache_.before_reading();
@@ -129,16 +139,20 @@ Result<KnownXattrs> Vfs::read_directory_xattrs(const Who& who, InodeId inode, Ri
   if (inode != kRootInode && place.has_value() && !place->place.has_value()) return KnownXattrs{};
   const auto dir = TRY(directory(who, inode));
   const std::string path = inodes_.path(inode);
-  TRY(broker_.check({dir->scope, who.identity(), Rights::of(right), path}));
-  const auto names = TRY(names_for(who, dir->scope, path));
-  const Suite suite = TRY(scope_suite(dir->scope));
-  const SecretBytes key = names->directory_xattr_key(dir->id, suite);
-  const auto record = [&] { return read_record(*dir, *names); };
+  TRY(decide(names_, broker_, {dir->scope, who.identity(), Rights::of(right), path}));
+  return load_directory_xattrs(*dir, *TRY(names_for(who, dir->scope, path)), path);
+}
+
+Result<KnownXattrs> Vfs::load_directory_xattrs(const Directory& dir, const ScopeNames& names,
+                                               const std::string& path) {
+  const Suite suite = TRY(scope_suite(dir.scope));
+  const SecretBytes key = names.directory_xattr_key(dir.id, suite);
+  const auto record = [&] { return read_record(dir, names); };
   while (true) {
     const Hash hash = TRY(record()).xattrs;
-    if (all_zero(hash)) return KnownXattrs{.scope = dir->scope, .set = {}};
-    auto set = xattrs_.load({.id = dir->id.view(), .suite = suite, .key = key}, hash);
-    if (set) return KnownXattrs{.scope = dir->scope, .set = std::move(*set)};
+    if (all_zero(hash)) return KnownXattrs{.scope = dir.scope, .set = {}};
+    auto set = xattrs_.load({.id = dir.id.view(), .suite = suite, .key = key}, hash);
+    if (set) return KnownXattrs{.scope = dir.scope, .set = std::move(*set)};
     if (TRY(record()).xattrs == hash) return at_path(std::move(set).error(), path);
   }
 }
@@ -153,6 +167,9 @@ Result<ByteVector> Vfs::xattr(const Who& who, InodeId inode, std::string_view na
 
 Result<std::vector<std::string>> Vfs::xattr_names(const Who& who, InodeId inode) {
   const auto known = TRY(xattrs_of(who, inode, Right::kList));
+  if (known->set.empty()) return std::vector<std::string>();
+  // Who may only pass is told no names.
+  TRY(broker_.check({known->scope, who.identity(), Rights::of(Right::kList), inodes_.path(inode)}));
   std::vector<std::string> names;
   for (const auto& [name, value] : known->set) {
     // As xattr(7) has it, these are for the superuser to see.
@@ -165,6 +182,7 @@ Result<std::vector<std::string>> Vfs::xattr_names(const Who& who, InodeId inode)
 Result<void> Vfs::set_xattr(const Who& who, InodeId inode, std::string_view name, Bytes value,
                             int flags) {
   if (!is_carried(name)) return errno_error(EOPNOTSUPP);
+  if (name == kAccessAcl || name == kDefaultAcl) return set_acl(who, inode, name, value);
   return change_xattrs(who, inode, [&](XattrSet& set) -> Result<void> {
     const auto found = set.find(name);
     if ((flags & XATTR_CREATE) != 0 && found != set.end()) return errno_error(EEXIST);
@@ -196,12 +214,97 @@ Result<void> Vfs::change_xattrs(const Who& who, InodeId inode, const XattrEdit& 
   return changed;
 }
 
+Result<void> Vfs::set_acl(const Who& who, InodeId inode, std::string_view name, Bytes value) {
+  TRY(require_writable());
+  const Acl acl = TRY(Acl::decode(value));
+  const mode_t type = TRY(type_of(inode));
+  if (!has_attributes(type)) return errno_error(EOPNOTSUPP);
+  const auto keep = [&](XattrSet& set) -> Result<void> {
+    set.insert_or_assign(std::string(name), acl.encode());
+    return {};
+  };
+  if (name == kDefaultAcl) {
+    if (!S_ISDIR(type)) return errno_error(EACCES);
+    return change_xattrs(who, inode, keep);
+  }
+  const struct stat status = TRY(attributes(who, inode));
+  mode_t mode = acl.mode(status.st_mode) & 07777;
+  // As chmod(2): setgid is for members of the group to give.
+  const bool member = who.gid() == status.st_gid ||
+                      who.identity().has(Selector::unix_supplementary_gid(status.st_gid));
+  if (who.uid() != 0 && !member) mode &= ~static_cast<mode_t>(S_ISGID);
+  const auto change_mode = [&]() -> Result<void> {
+    if (mode == (status.st_mode & 07777)) return {};
+    AttributeChange change;
+    change.mode = mode;
+    return change_stored_attributes(who, inode, change);
+  };
+  if (!acl.is_mode()) {
+    TRY(change_xattrs(who, inode, keep));
+    return change_mode();
+  }
+  // One that says no more than the mode is not kept. The mode first: without the list its bits of
+  // the group are no mask any more.
+  TRY(change_mode());
+  auto removed = remove_xattr(who, inode, name);
+  if (!removed && removed.error().errno_value == ENODATA) return {};
+  return removed;
+}
+
+Result<void> Vfs::follow_mode(const Who& who, InodeId inode, mode_t mode) {
+  if (!may_have_xattrs() || !has_attributes(TRY(type_of(inode)))) return {};
+  const auto known = TRY(xattrs_of(who, inode, Right::kList));
+  const auto found = known->set.find(kAccessAcl);
+  if (found == known->set.end()) return {};
+  Acl acl = TRY(Acl::decode(found->second));
+  acl.set_mode(mode);
+  if (acl.encode() == found->second) return {};
+  return change_xattrs(who, inode, [&](XattrSet& set) -> Result<void> {
+    set.insert_or_assign(std::string(kAccessAcl), acl.encode());
+    return {};
+  });
+}
+
+Result<std::optional<Acl>> Vfs::default_acl(const Spot& spot) {
+  if (!may_have_xattrs()) return std::optional<Acl>();
+  auto known = xattr_cache_.find(spot.parent);
+  if (known == nullptr) {
+    const std::uint64_t before = xattr_cache_.before_reading();
+    known = std::make_shared<const KnownXattrs>(
+        TRY(load_directory_xattrs(*spot.directory, *spot.names, inodes_.path(spot.parent))));
+    xattr_cache_.put(spot.parent, known, before);
+  }
+  const auto found = known->set.find(kDefaultAcl);
+  if (found == known->set.end()) return std::optional<Acl>();
+  return std::optional<Acl>(TRY(Acl::decode(found->second)));
+}
+
+Result<Vfs::Inherited> Vfs::inherit(const Who& who, const Spot& spot, mode_t mode) {
+  Inherited made{.mode = mode & ~who.umask(), .xattrs = {}};
+  const auto from = TRY(default_acl(spot));
+  if (!from.has_value()) return made;
+  Acl acl = *from;
+  made.mode = acl.narrow(mode);
+  if (!S_ISREG(mode) && !S_ISDIR(mode)) {
+    // It can have no list: its group gets no more than the list gives it.
+    made.mode &= ~static_cast<mode_t>(S_IRWXG) | (acl.group_permissions() << 3U);
+    return made;
+  }
+  if (!acl.is_mode()) made.xattrs.emplace(kAccessAcl, acl.encode());
+  if (S_ISDIR(mode)) made.xattrs.emplace(kDefaultAcl, from->encode());
+  return made;
+}
+
 /// The sidecar with what `edit` makes of the set behind `old`, not vouched for yet.
 Result<Hash> Vfs::write_xattrs(const XattrOwner& owner, const Hash& old, const XattrEdit& edit) {
   XattrSet set;
   if (!all_zero(old)) set = TRY(xattrs_.load(owner, old));
   TRY(edit(set));
   TRY(check_xattr_limits(set));
+  return save_xattrs(owner, set);
+}
+
+Result<Hash> Vfs::save_xattrs(const XattrOwner& owner, const XattrSet& set) {
   if (set.empty()) return Hash{};
   // Before the first header that names some, older programs must know that they can't read it, and
   // the keystore that it has to be looked for.
