@@ -33,6 +33,11 @@ Result<void> EncryptedFile::commit_header(FileHeader next) {
   }
   body_.count_on(geometry_.backing_size(slots_.current().plain_size));
   changed_ = false;
+  return put_back_mtime(before);
+}
+
+/// What a commit and the journal write is no modification of the plaintext.
+Result<void> EncryptedFile::put_back_mtime(const struct stat& before) const {
   const struct timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.st_mtim};
   return backing_.set_times(times);
 }
@@ -139,8 +144,7 @@ Result<void> EncryptedFile::write_applied() {
     TRY(backing_.truncate(end));
   }
   TRY(slots_.write(backing_, *keys_));
-  const struct timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.st_mtim};
-  TRY(backing_.set_times(times));
+  TRY(put_back_mtime(before));
   TRY(sync_file(true));
   body_.forget_all();
   return {};

@@ -216,6 +216,7 @@ class EncryptedFile {
   Result<void> settle_locked() REQUIRES(commit_mutex_, mutex_);
   Result<void> commit_locked() REQUIRES(commit_mutex_, mutex_);
   Result<void> commit_header(FileHeader next) REQUIRES(commit_mutex_, mutex_);
+  [[nodiscard]] Result<void> put_back_mtime(const struct stat& before) const;
   Result<void> drop_retired_locked(std::span<const Binding> bindings)
       REQUIRES(commit_mutex_, mutex_);
   Result<void> sync_file(bool data_only) REQUIRES(commit_mutex_, mutex_);

@@ -226,16 +226,16 @@ Result<void> EncryptedFile::apply_left() {
 
 Result<void> EncryptedFile::mend_length() {
   WriteLock lock(mutex_);
-  const auto length = static_cast<std::uint64_t>(TRY(backing_.status()).st_size);
-  const std::uint64_t expected = geometry_.backing_size(size());
-  if (length == expected || body_.counted_end() > expected) return {};
   const struct stat before = TRY(backing_.status());
+  const std::uint64_t expected = geometry_.backing_size(size());
+  if (static_cast<std::uint64_t>(before.st_size) == expected || body_.counted_end() > expected) {
+    return {};
+  }
   TRY(backing_.make_writable());
   TRY(backing_.truncate(expected));
   has_tail_ = false;
   body_.set_unsynced(true);
-  const struct timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.st_mtim};
-  return backing_.set_times(times);
+  return put_back_mtime(before);
 }
 
 /// Nothing of the newest state may be on the disk yet; the older header may be the one that is.
