@@ -13,15 +13,15 @@ Result<void> EncryptedFile::commit() {
 
 Result<void> EncryptedFile::commit_locked() {
   if (!changed_) return {};
-  FileHeader next = slots_.current();
-  next.plain_size = size_.load(std::memory_order_relaxed);
-  return commit_header(std::move(next));
+  return commit_header(slots_.current());
 }
 
+/// `next` with the size and the root of what is here now.
 Result<void> EncryptedFile::commit_header(FileHeader next) {
   const struct stat before = TRY(backing_.status());
   TRY(tree_.flush());
   next.root = tree_.root();
+  next.plain_size = size_.load(std::memory_order_relaxed);
   Journal& journal = body_.journal();
   if (journal.used()) {
     slots_.number(next);

@@ -193,7 +193,6 @@ Result<void> EncryptedFile::add_binding(const Binding& binding) {
   FileHeader next = slots_.current();
   if (next.bindings.size() == kMaxFileBindings) return errno_error(EMLINK);
   next.bindings.push_back(binding);
-  next.plain_size = size_.load(std::memory_order_relaxed);
   return commit_header(std::move(next));
 }
 
@@ -224,7 +223,6 @@ Result<void> EncryptedFile::drop_retired_locked(std::span<const Binding> binding
   };
   FileHeader next = slots_.current();
   if (std::erase_if(next.bindings, is_meant) == 0) return {};
-  next.plain_size = size_.load(std::memory_order_relaxed);
   TRY(commit_header(std::move(next)));
   const auto& left = slots_.current().bindings;
   std::erase_if(retired_, [&](const Binding& binding) {
@@ -243,7 +241,6 @@ Result<void> EncryptedFile::set_xattrs(const Hash& hash) {
   WriteLock lock(mutex_);
   FileHeader next = slots_.current();
   next.xattrs = hash;
-  next.plain_size = size_.load(std::memory_order_relaxed);
   return commit_header(std::move(next));
 }
 

@@ -137,7 +137,6 @@ Result<void> EncryptedFile::supersede(std::uint64_t generation) {
     // A journal knows no leap of generations.
     TRY(settle_locked());
     FileHeader next = slots_.current();
-    next.plain_size = size_.load(std::memory_order_relaxed);
     next.generation = std::max(next.generation, generation);
     TRY(commit_header(std::move(next)));
   }
