@@ -70,12 +70,15 @@ Result<void> EncryptedFile::sync(bool data_only) {
       slots_.mark_durable();
       return {};
     }
-    if (straight) {
-      TRY(body_.journal().commit(sealed_slot(slots_.current(), *keys_), true));
-    }
+    if (straight) TRY(mark_settled());
     TRY(body_.journal().name());
   }
   return journal_file->sync(true);
+}
+
+/// What the journal's last commit counts on beside the journal is on the disk.
+Result<void> EncryptedFile::mark_settled() {
+  return body_.journal().commit(sealed_slot(slots_.current(), *keys_), true);
 }
 
 bool EncryptedFile::unsettled() {
@@ -109,8 +112,8 @@ void EncryptedFile::abandon() {
 }
 
 /// The header that is current stands in a slot on the disk, and nothing else counts.
-Result<void> EncryptedFile::sync_file(bool data_only) {
-  TRY(backing_.sync(data_only));
+Result<void> EncryptedFile::sync_file() {
+  TRY(backing_.sync(true));
   slots_.mark_durable();
   on_disk_ = true;
   body_.set_unsynced(false);
@@ -125,7 +128,7 @@ Result<void> EncryptedFile::apply_journal() {
   if (!journal.used()) return {};
   if (body_.unsynced()) {
     TRY(backing_.sync(true));
-    TRY(journal.commit(sealed_slot(slots_.current(), *keys_), true));
+    TRY(mark_settled());
   }
   TRY(journal.name());
   TRY(journal.file().sync(true));
@@ -145,7 +148,7 @@ Result<void> EncryptedFile::write_applied() {
   }
   TRY(slots_.write(backing_, *keys_));
   TRY(put_back_mtime(before));
-  TRY(sync_file(true));
+  TRY(sync_file());
   body_.forget_all();
   return {};
 }
@@ -157,7 +160,7 @@ Result<void> EncryptedFile::release_tail() {
     return {};
   }
   TRY(apply_journal());
-  if (on_disk_) return sync_file(true);
+  if (on_disk_) return sync_file();
   body_.count_only_on(geometry_.backing_size(slots_.current().plain_size));
   return {};
 }

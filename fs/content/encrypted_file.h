@@ -219,7 +219,8 @@ class EncryptedFile {
   [[nodiscard]] Result<void> put_back_mtime(const struct stat& before) const;
   Result<void> drop_retired_locked(std::span<const Binding> bindings)
       REQUIRES(commit_mutex_, mutex_);
-  Result<void> sync_file(bool data_only) REQUIRES(commit_mutex_, mutex_);
+  Result<void> mark_settled() REQUIRES(mutex_);
+  Result<void> sync_file() REQUIRES(commit_mutex_, mutex_);
   Result<void> apply_journal() REQUIRES(commit_mutex_, mutex_);
   Result<void> write_applied() REQUIRES(commit_mutex_, mutex_);
   Result<void> release_tail() REQUIRES(commit_mutex_, mutex_);
