@@ -90,17 +90,20 @@ Result<HeaderSlots> HeaderSlots::create(const BackingFile& file, const FileKeys&
 }
 
 Result<void> HeaderSlots::write(const BackingFile& file, const FileKeys& keys) {
-  const unsigned target = 1 - durable_slot_;
-  TRY(file.write(target * kBlockSize, sealed_slot(header_, keys)));
-  current_slot_ = target;
-  return {};
+  return put(file, keys, header_);
 }
 
 Result<void> HeaderSlots::commit(const BackingFile& file, const FileKeys& keys, FileHeader next) {
   number(next);
-  const unsigned target = 1 - durable_slot_;
-  TRY(file.write(target * kBlockSize, sealed_slot(next, keys)));
+  TRY(put(file, keys, next));
   header_ = std::move(next);
+  return {};
+}
+
+Result<void> HeaderSlots::put(const BackingFile& file, const FileKeys& keys,
+                              const FileHeader& header) {
+  const unsigned target = 1 - durable_slot_;
+  TRY(file.write(target * kBlockSize, sealed_slot(header, keys)));
   current_slot_ = target;
   return {};
 }

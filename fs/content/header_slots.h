@@ -63,6 +63,9 @@ class HeaderSlots {
   HeaderSlots(FileHeader header, unsigned current_slot, unsigned durable_slot)
       : header_(std::move(header)), current_slot_(current_slot), durable_slot_(durable_slot) {}
 
+  /// Into the slot that may be lost.
+  Result<void> put(const BackingFile& file, const FileKeys& keys, const FileHeader& header);
+
   FileHeader header_;
   std::optional<FileHeader> older_;
   unsigned current_slot_;
