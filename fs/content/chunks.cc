@@ -33,8 +33,8 @@ Result<void> open_chunk(const FileKeys& keys, std::uint64_t chunk, const LeafEnt
 Result<void> EncryptedFile::read_range(std::uint64_t offset, MutableBytes out) {
   while (!out.empty()) {
     const std::uint64_t first = geometry_.chunk_of(offset);
-    const std::uint64_t last = std::min(geometry_.chunk_of(offset + out.size() - 1),
-                                        first - first % kFanOut + kFanOut - 1);
+    const std::uint64_t last =
+        std::min(geometry_.chunk_of(offset + out.size() - 1), Geometry::next_leaf(first) - 1);
     Block entries;
     const MutableBytes wanted = MutableBytes(entries).first((last - first + 1) * kEntrySize);
     TRY(tree_.read_entries(first, wanted));

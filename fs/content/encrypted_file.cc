@@ -7,10 +7,9 @@ namespace {
 
 /// Bytes that one step of a write covers: a scratch buffer's worth within one leaf.
 std::uint64_t step_end(const Geometry& geometry, std::uint64_t offset, std::uint64_t end) {
-  const std::uint64_t leaf_end =
-      geometry.chunk_start((geometry.chunk_of(offset) / kFanOut + 1) * kFanOut);
-  const std::uint64_t buffer_end =
-      geometry.chunk_start(geometry.chunk_of(offset)) + ScratchPool::kBufferSize;
+  const std::uint64_t chunk = geometry.chunk_of(offset);
+  const std::uint64_t leaf_end = geometry.chunk_start(Geometry::next_leaf(chunk));
+  const std::uint64_t buffer_end = geometry.chunk_start(chunk) + ScratchPool::kBufferSize;
   return std::min({end, leaf_end, buffer_end});
 }
 

@@ -71,7 +71,7 @@ Result<std::uint64_t> HashTree::find(std::uint64_t chunk, Kind kind) const {
       }
     }
     Block entries;
-    const std::uint64_t in_leaf = std::min(kFanOut - chunk % kFanOut, count - chunk);
+    const std::uint64_t in_leaf = std::min(Geometry::next_leaf(chunk), count) - chunk;
     TRY(read_entries(chunk, MutableBytes(entries).first(in_leaf * kEntrySize)));
     for (std::uint64_t i = 0; i < in_leaf; ++i, ++chunk) {
       const bool is_hole = all_zero(node_entry(entries, static_cast<unsigned>(i)));

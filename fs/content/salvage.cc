@@ -44,7 +44,7 @@ std::size_t EncryptedFile::salvage(std::uint64_t offset, MutableBytes out, Losse
   const std::uint64_t end = offset + length;
   for (std::uint64_t at = offset; at < end;) {
     const std::uint64_t leaf_end =
-        geometry_.chunk_start((geometry_.chunk_of(at) / kFanOut + 1) * kFanOut);
+        geometry_.chunk_start(Geometry::next_leaf(geometry_.chunk_of(at)));
     const MutableBytes part = out.subspan(at - offset, std::min(end, leaf_end) - at);
     if (!read_range(at, part)) salvage_in_leaf(at, part, losses, vouching);
     at += part.size();

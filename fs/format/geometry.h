@@ -46,6 +46,10 @@ class Geometry {
   [[nodiscard]] std::uint64_t chunk_count(std::uint64_t plain_size) const;
 
   [[nodiscard]] static NodeId leaf_of(std::uint64_t chunk) { return {0, chunk / kFanOut}; }
+  /// The first chunk behind the leaf of `chunk`.
+  [[nodiscard]] static std::uint64_t next_leaf(std::uint64_t chunk) {
+    return (chunk / kFanOut + 1) * kFanOut;
+  }
   [[nodiscard]] std::uint64_t leaf_count(std::uint64_t plain_size) const;
   /// Inner levels above the leaves; the top node is {depth, 0}.
   [[nodiscard]] unsigned depth(std::uint64_t plain_size) const;
