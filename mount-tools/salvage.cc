@@ -120,8 +120,8 @@ class Salvager {
 
   void scan_backing_below(const std::string& backing, const std::string& target) {
     for (const std::string& stored : stored_names(vfs_.backing_root(), backing)) {
-      const bool own = stored.starts_with(kReservedPrefix) && !ScopeNames::is_long_name(stored);
-      if (!own) scan_backing(join_backing(backing, stored), target + "/" + stored);
+      if (!ScopeNames::is_own_file(stored))
+        scan_backing(join_backing(backing, stored), target + "/" + stored);
     }
   }
 

@@ -161,8 +161,7 @@ void Verifier::claim_below(const BackingDir& dir, const std::string& backing, Fi
     if (!entry) return saw_unknown();
     if (!entry->has_value()) return;
     const std::string stored((*entry)->name);
-    const bool own = stored.starts_with(kReservedPrefix) && !ScopeNames::is_long_name(stored);
-    if (stored == "." || stored == ".." || own) continue;
+    if (stored == "." || stored == ".." || ScopeNames::is_own_file(stored)) continue;
     const auto status = dir.status_of(stored);
     if (!status) {
       saw_unknown();

@@ -50,6 +50,10 @@ class ScopeNames {
   [[nodiscard]] Result<std::string> decode_name(DirId dir, std::string_view stored,
                                                 Bytes sidecar = {}) const;
   static bool is_long_name(std::string_view stored) { return stored.starts_with(kLongNamePrefix); }
+  /// No entry, but a file of the format's own beside the entries: a record or a sidecar.
+  static bool is_own_file(std::string_view stored) {
+    return stored.starts_with(kReservedPrefix) && !is_long_name(stored);
+  }
   /// The sidecar that goes with a long name's entry.
   static std::string name_sidecar(std::string_view stored);
 

@@ -32,8 +32,7 @@ Result<void> Vfs::list(DirectoryHandle& handle, std::int64_t position,
       name = TRY(read_entry_name(*directory.backing, *handle.names, directory.id, entry->name));
       if (!name.has_value()) {
         // The format's own files are neither entries nor foreign.
-        listed.foreign =
-            !entry->name.starts_with(kReservedPrefix) || ScopeNames::is_long_name(entry->name);
+        listed.foreign = !ScopeNames::is_own_file(entry->name);
         if (!listed.foreign || !foreign_too) continue;
       } else {
         listed.name = *name;

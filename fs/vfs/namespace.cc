@@ -52,7 +52,7 @@ Result<void> Vfs::empty_temporary() const {
       // what was made in it.
       const auto names = TRY(names_in(**dir));
       const bool is_own = std::all_of(names.begin(), names.end(), [](const std::string& entry) {
-        return entry.starts_with(kReservedPrefix) && !ScopeNames::is_long_name(entry);
+        return ScopeNames::is_own_file(entry);
       });
       if (!is_own) {
         options_.tell(std::string(kPrivateDir) + "/" + kTemporaryDir + "/" + name +
@@ -320,9 +320,8 @@ Result<void> Vfs::check_empty(const Spot& spot, const struct stat& status) const
   const auto dir = TRY(spot.backing().open_dir(spot.stored.text));
   const auto reader = TRY(dir->reader());
   while (const auto entry = TRY(reader->next())) {
-    const bool own =
-        entry->name.starts_with(kReservedPrefix) && !ScopeNames::is_long_name(entry->name);
-    if (!is_dot(entry->name) && !own) return errno_error(ENOTEMPTY);
+    if (!is_dot(entry->name) && !ScopeNames::is_own_file(entry->name))
+      return errno_error(ENOTEMPTY);
   }
   return {};
 }
