@@ -157,20 +157,12 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
   const auto open = [&]() -> Result<std::shared_ptr<OpenFile>> {
     const RawHeader raw = TRY(read_raw_header(backing));
     const FileHeader claimed = TRY(peek_header(raw));
-    if (claimed.store != store_ || claimed.scope != spot.directory->scope) {
-      return Error{Code::kMoved, EIO, "the file belongs to another store or scope than it lies in"};
-    }
+    TRY(check_scope(claimed, access.scope));
     if (claimed.chunk_log2 != TRY(chunk_log2(claimed.scope))) {
       return Error{Code::kCorrupt, EIO, "the file's chunk size is not its scope's"};
     }
-    // Before the record is read: what was noted is recorded by then, or still noted.
-    const std::uint64_t noted =
-        recorder_ == nullptr ? 0 : recorder_->noted(claimed.file, claimed.dek_version);
-    const Dek dek = TRY(broker_.release(claimed.file, claimed.dek_version, access));
-    auto keys = FileKeys::derive(content_.engine, TRY(suite_from_number(claimed.suite)), dek.key,
-                                 dek.file, dek.version, dek.scope);
-    auto content = TRY(EncryptedFile::open(content_, std::move(backing), raw, std::move(keys),
-                                           {.recorded = dek.generation, .noted = noted}));
+    const auto [dek, keys, generations] = TRY(release(claimed, access, DekUse::kOrdinary));
+    auto content = TRY(EncryptedFile::open(content_, std::move(backing), raw, keys, generations));
     if (!content->has_binding(spot.names->bind_file(dek.file, spot.directory->id, spot.name))) {
       return Error{Code::kMoved, EIO,
                    "the file was moved, renamed or exchanged in the backing directory"};
@@ -192,6 +184,23 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
   // Whoever may not have the file is told no more than that.
   TRY(broker_.check(access));
   return at_path(std::move(opened).error(), spot.path);
+}
+
+Result<void> Vfs::check_scope(const FileHeader& claimed, ScopeId scope) const {
+  if (claimed.store == store_ && claimed.scope == scope) return {};
+  return Error{Code::kMoved, EIO, "the file belongs to another store or scope than it lies in"};
+}
+
+Result<Vfs::Released> Vfs::release(const FileHeader& claimed, const AccessRequest& access,
+                                   DekUse use) {
+  // Before the record is read: what was noted is recorded by then, or still noted.
+  const std::uint64_t noted =
+      recorder_ == nullptr ? 0 : recorder_->noted(claimed.file, claimed.dek_version);
+  Dek dek = TRY(broker_.release(claimed.file, claimed.dek_version, access, use));
+  auto keys = FileKeys::derive(content_.engine, TRY(suite_from_number(claimed.suite)), dek.key,
+                               dek.file, dek.version, dek.scope);
+  const KnownGenerations generations{.recorded = dek.generation, .noted = noted};
+  return Released{std::move(dek), std::move(keys), generations};
 }
 
 Result<FileId> Vfs::claimed_file(const Who& who, InodeId inode) {

@@ -100,15 +100,8 @@ Result<Vfs::Inspected> Vfs::open_first(BackingFile backing, const RawHeader& raw
 
 Result<Vfs::Inspected> Vfs::open_claimed(BackingFile& backing, const RawHeader& raw,
                                          const FileHeader& claim, const AccessRequest& access) {
-  if (claim.store != store_ || claim.scope != access.scope) {
-    return Error{Code::kMoved, EIO, "the file belongs to another store or scope than it lies in"};
-  }
-  // Before the record is read: what was noted is recorded by then, or still noted.
-  const std::uint64_t noted =
-      recorder_ == nullptr ? 0 : recorder_->noted(claim.file, claim.dek_version);
-  const Dek dek = TRY(broker_.release(claim.file, claim.dek_version, access, DekUse::kRecovery));
-  auto keys = FileKeys::derive(content_.engine, TRY(suite_from_number(claim.suite)), dek.key,
-                               dek.file, dek.version, dek.scope);
+  TRY(check_scope(claim, access.scope));
+  const auto [dek, keys, generations] = TRY(release(claim, access, DekUse::kRecovery));
   Inspected found;
   found.key_state = dek.state;
   found.recorded_generation = dek.generation;
@@ -117,8 +110,7 @@ Result<Vfs::Inspected> Vfs::open_claimed(BackingFile& backing, const RawHeader& 
     return found;
   }
   found.content =
-      TRY(EncryptedFile::open_damaged(content_, std::move(backing), raw, std::move(keys),
-                                      {.recorded = dek.generation, .noted = noted}));
+      TRY(EncryptedFile::open_damaged(content_, std::move(backing), raw, keys, generations));
   if (dek.state == KeyState::kDeactivated) {
     found.objection = Error{Code::kRevoked, EKEYREVOKED,
                             "the file was deleted, and put back in the backing directory"};

@@ -309,6 +309,15 @@ class Vfs {
   /// The file of an inode with one more handle counted. Each time decided and audited.
   Result<std::shared_ptr<OpenFile>> acquire(const Who& who, InodeId inode,
                                             const OpenRequest& request);
+  /// kMoved if the header is of another store or scope.
+  [[nodiscard]] Result<void> check_scope(const FileHeader& claimed, ScopeId scope) const;
+  struct Released {
+    Dek dek;
+    std::shared_ptr<const FileKeys> keys;
+    KnownGenerations generations;
+  };
+  /// The keys of the file that a header claims to be of, and what is on record of that.
+  Result<Released> release(const FileHeader& claimed, const AccessRequest& access, DekUse use);
   Result<std::shared_ptr<OpenFile>> open_at(const Who& who, InodeId inode, const Spot& spot,
                                             const OpenRequest& request);
   Result<void> join(const Who& who, const OpenFile& file, const OpenRequest& request);
