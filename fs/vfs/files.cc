@@ -52,6 +52,17 @@ std::string told(const Recovery& recovery) {
 }  // namespace
 
 Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int flags) {
+  auto handle = TRY(open_as_it_is(who, inode, flags));
+  if (handle->file->take_resized() && options_.sizes_are_kept && !options_.read_only &&
+      (flags & O_TRUNC) == 0) {
+    // What the kernel was told of its size was wrong. It looks the file up again and comes back.
+    let_go(handle->file);
+    return errno_error(ESTALE, "its size was not what it seemed");
+  }
+  return handle;
+}
+
+Result<std::unique_ptr<FileHandle>> Vfs::open_as_it_is(const Who& who, InodeId inode, int flags) {
   const Rights rights = rights_of(flags);
   if (rights.contains(Right::kWrite)) TRY(require_writable());
   if (const auto known = inodes_.find(inode); known.has_value() && S_ISDIR(known->type)) {
@@ -59,12 +70,6 @@ Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int
   }
   auto file =
       TRY(acquire(who, inode, {.rights = rights, .writable = rights.contains(Right::kWrite)}));
-  if (file->take_resized() && options_.sizes_are_kept && !options_.read_only &&
-      (flags & O_TRUNC) == 0) {
-    // What the kernel was told of its size was wrong. It looks the file up again and comes back.
-    let_go(file);
-    return errno_error(ESTALE, "its size was not what it seemed");
-  }
   if ((flags & O_TRUNC) != 0) {
     if (auto cut = cut_to_nothing(who, *file); !cut) {
       let_go(file);
@@ -228,15 +233,13 @@ Result<Vfs::Created> Vfs::create_file(const Who& who, InodeId parent, std::strin
   if (file.error().errno_value != EEXIST || (flags & O_EXCL) != 0) return std::move(file).error();
   // Somebody else made it first, and that is as good.
   created.entry = TRY(lookup(who, parent, name));
-  auto handle = open(who, created.entry.inode, flags);
-  if (!handle && handle.error().errno_value == ESTALE) {
-    handle = open(who, created.entry.inode, flags);  // its size is told below
-  }
+  auto handle = open_as_it_is(who, created.entry.inode, flags);  // its size is told below
   if (!handle) {
     forget(created.entry.inode, 1);
     return std::move(handle).error();
   }
   created.handle = std::move(*handle);
+  (void)created.handle->file->take_resized();
   created.entry.attributes.st_size = static_cast<off_t>(created.handle->file->content().size());
   return created;
 }
@@ -346,11 +349,10 @@ void Vfs::drop_handle(const std::shared_ptr<OpenFile>& file) {
 
 void Vfs::note_state(OpenFile& file) {
   if (recorder_ == nullptr) return;
-  const CommittedState committed = file.content().committed();
-  const bool deleted = file.deleted();
-  if (!deleted && committed.generation == file.recorded_generation()) return;
-  file.set_recorded_generation(committed.generation);
-  recorder_->add(record_of(file));
+  const FileRecord record = record_of(file);
+  if (record.state == KeyState::kActive && record.generation == file.recorded_generation()) return;
+  file.set_recorded_generation(record.generation);
+  recorder_->add(record);
 }
 
 FileRecord Vfs::record_of(const OpenFile& file) {

@@ -306,6 +306,8 @@ class Vfs {
     bool writable;  ///< the descriptor has to be for writing, too
   };
   static constexpr OpenRequest kForWriting{.rights = Rights::of(Right::kWrite), .writable = true};
+  /// As `open`, whatever the kernel knows of its size.
+  Result<std::unique_ptr<FileHandle>> open_as_it_is(const Who& who, InodeId inode, int flags);
   /// The file of an inode with one more handle counted. Each time decided and audited.
   Result<std::shared_ptr<OpenFile>> acquire(const Who& who, InodeId inode,
                                             const OpenRequest& request);
