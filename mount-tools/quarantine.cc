@@ -62,7 +62,7 @@ Result<std::string> Quarantine::set_aside(const Finding& finding) {
                                       {"from", finding.backing},
                                       {"kind", to_string(finding.kind)},
                                       {"cause", to_string(finding.cause)}});
-  TRY(place_->replace_small(number + std::string(kNoteSuffix), as_bytes(note + "\n"), 0600, true));
+  TRY(place_->replace_small(number + std::string(kNoteSuffix), as_bytes(note + "\n"), 0600));
   TRY(from->rename(stored, *place_, number, RENAME_NOREPLACE));
   if (ScopeNames::is_long_name(stored)) {
     // Without its entry it would be garbage. It may well be missing.

@@ -192,8 +192,7 @@ Result<ByteVector> BackingDir::read_small(const std::string& name, std::size_t l
   return content;
 }
 
-Result<void> BackingDir::replace_small(const std::string& name, Bytes content, mode_t mode,
-                                       bool durable) const {
+Result<void> BackingDir::replace_small(const std::string& name, Bytes content, mode_t mode) const {
   const std::string temporary = name + ".new";
   if (auto removed = remove_file(temporary); !removed && removed.error().code != Code::kNotFound) {
     return removed;
@@ -201,7 +200,7 @@ Result<void> BackingDir::replace_small(const std::string& name, Bytes content, m
   const auto write = [&]() -> Result<void> {
     const BackingFile file = TRY(create_file(temporary, mode));
     TRY(file.write(0, content));
-    return durable ? file.sync(false) : Result<void>();
+    return file.sync(false);
   };
   auto done = write();
   if (done) done = rename(temporary, *this, name, 0);
@@ -209,7 +208,7 @@ Result<void> BackingDir::replace_small(const std::string& name, Bytes content, m
     (void)remove_file(temporary);
     return done;
   }
-  return durable ? sync() : Result<void>();
+  return sync();
 }
 
 Result<void> BackingDir::sync() const {

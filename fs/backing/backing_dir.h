@@ -81,10 +81,9 @@ class BackingDir {
   Result<void> set_times(const std::string& name, const struct timespec (&times)[2]) const;
 
   /// A small file whole (kInvalid if longer than `limit`, or no regular file), and its replacement
-  /// by temporary (`name`.new), fsync and rename.
+  /// by temporary (`name`.new), fsync, rename and fsync of the directory.
   Result<ByteVector> read_small(const std::string& name, std::size_t limit) const;
-  Result<void> replace_small(const std::string& name, Bytes content, mode_t mode,
-                             bool durable) const;
+  Result<void> replace_small(const std::string& name, Bytes content, mode_t mode) const;
 
   /// fsync of the directory itself.
   Result<void> sync() const;

@@ -31,7 +31,7 @@ Result<void> put_sidecar(const BackingDir& dir, const StoredText& stored) {
     TRY(TRY(dir.open_file(stored.sidecar->name, false)).sync(false));
     return dir.sync();
   }
-  return dir.replace_small(stored.sidecar->name, stored.sidecar->content, kOwnFileMode, true);
+  return dir.replace_small(stored.sidecar->name, stored.sidecar->content, kOwnFileMode);
 }
 
 void drop_sidecar(const BackingDir& dir, const StoredText& stored) {
@@ -92,9 +92,8 @@ Result<ByteVector> read_directory_block(const BackingDir& dir) {
                   "the directory's record (.coffer.dir)");
 }
 
-Result<void> write_directory_block(const BackingDir& dir, const DirectoryBlock& block,
-                                   bool durable) {
-  return dir.replace_small(kDirectoryRecordName, block, kOwnFileMode, durable);
+Result<void> write_directory_block(const BackingDir& dir, const DirectoryBlock& block) {
+  return dir.replace_small(kDirectoryRecordName, block, kOwnFileMode);
 }
 
 }  // namespace coffer

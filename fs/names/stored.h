@@ -35,7 +35,6 @@ void drop_target_sidecar(const BackingDir& dir, const std::string& stored_target
 
 /// The directory's record as it lies there. kCorrupt if it is missing or of a wrong length.
 Result<ByteVector> read_directory_block(const BackingDir& dir);
-Result<void> write_directory_block(const BackingDir& dir, const DirectoryBlock& block,
-                                   bool durable);
+Result<void> write_directory_block(const BackingDir& dir, const DirectoryBlock& block);
 
 }  // namespace coffer

@@ -117,7 +117,7 @@ Result<Entry> Vfs::place_directory(const Who& who, const Spot& spot, const Scope
   const auto fill = [&]() -> Result<void> {
     const auto dir = TRY(temporary_->open_dir(temporary));
     // On the disk before the directory has its name: without its record all in it is lost.
-    TRY(write_directory_block(*dir, record, true));
+    TRY(write_directory_block(*dir, record));
     TRY(give_to(who, *temporary_, temporary, S_IFDIR | (making & 07777), parent));
     TRY(put_sidecar(spot.backing(), spot.stored));
     auto renamed =

@@ -145,7 +145,7 @@ Result<void> Vfs::rewrite_record(const Directory& directory, const ScopeNames& n
   DirectoryRecord record = TRY(read_record(directory, names));
   TRY(change(record));
   ++record.generation;
-  TRY(write_directory_block(*directory.backing, names.seal_directory(record), true));
+  TRY(write_directory_block(*directory.backing, names.seal_directory(record)));
   // Replacing the record touched the directory; its times are its entries'.
   const struct timespec times[2] = {before.st_atim, before.st_mtim};
   return directory.backing->set_times(".", times);

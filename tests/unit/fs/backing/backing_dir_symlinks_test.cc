@@ -90,11 +90,11 @@ TEST_F(BackingDirSymlinks, AreWhatIsChangedThemselves) {
 }
 
 TEST_F(BackingDirSymlinks, AreReplacedByASmallFile) {
-  ASSERT_TRUE(dir_->replace_small("to_file", as_bytes("mine"), 0600, true).ok());
+  ASSERT_TRUE(dir_->replace_small("to_file", as_bytes("mine"), 0600).ok());
   EXPECT_TRUE(S_ISREG(dir_->status_of("to_file")->st_mode));
   // Also where its temporary would go.
   stdfs::create_symlink(outside("file"), temp_.file("backing/name.new"));
-  ASSERT_TRUE(dir_->replace_small("name", as_bytes("mine"), 0600, true).ok());
+  ASSERT_TRUE(dir_->replace_small("name", as_bytes("mine"), 0600).ok());
   EXPECT_EQ(as_text(*dir_->read_small("name", 10)), "mine");
   EXPECT_FALSE(dir_->status_of("name.new").ok());
 }
@@ -129,7 +129,7 @@ TEST_F(BackingDirSymlinks, NoOpenLacksTheFlags) {
   (void)dir_->create_file("x", 0600);
   (void)dir_->status_of("x");
   (void)dir_->link("x", *dir_, "y");
-  (void)dir_->replace_small("z", as_bytes("z"), 0600, true);
+  (void)dir_->replace_small("z", as_bytes("z"), 0600);
   (void)dir_->read_small("z", 10);
   (void)dir_->reader();
   EXPECT_GE(opened, 7);

@@ -26,7 +26,7 @@ class StoredNames : public ::testing::Test {
  protected:
   void SetUp() override { dir_ = *BackingDir::open_root(calls_, temp_.path()); }
   void put(const std::string& name, Bytes content) {
-    ASSERT_TRUE(dir_->replace_small(name, content, 0600, false).ok());
+    ASSERT_TRUE(dir_->replace_small(name, content, 0600).ok());
   }
   [[nodiscard]] bool exists(const std::string& name) const { return dir_->status_of(name).ok(); }
   [[nodiscard]] long entries() const {
@@ -272,15 +272,15 @@ TEST_F(StoredNames, DirectoryRecordsAreReplacedWhole) {
                          .generation = 1,
                          .bindings = {Binding{1}}};
   EXPECT_EQ(read_directory_block(*dir_).error().code, Code::kCorrupt) << "missing";
-  ASSERT_TRUE(write_directory_block(*dir_, names_.seal_directory(record), true).ok());
+  ASSERT_TRUE(write_directory_block(*dir_, names_.seal_directory(record)).ok());
   EXPECT_EQ(names_.open_directory(*read_directory_block(*dir_))->generation, 1U);
   ++record.generation;
   calls_.before = [](const SystemCall& call) { return call.what == "pwrite" ? ENOSPC : 0; };
-  EXPECT_EQ(write_directory_block(*dir_, names_.seal_directory(record), true).error().errno_value,
+  EXPECT_EQ(write_directory_block(*dir_, names_.seal_directory(record)).error().errno_value,
             ENOSPC);
   calls_.before = nullptr;
   EXPECT_EQ(names_.open_directory(*read_directory_block(*dir_))->generation, 1U);
-  ASSERT_TRUE(write_directory_block(*dir_, names_.seal_directory(record), false).ok());
+  ASSERT_TRUE(write_directory_block(*dir_, names_.seal_directory(record)).ok());
   EXPECT_EQ(names_.open_directory(*read_directory_block(*dir_))->generation, 2U);
   EXPECT_EQ(entries(), 1);
 }
