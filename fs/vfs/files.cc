@@ -166,7 +166,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
     if (claimed.chunk_log2 != TRY(chunk_log2(claimed.scope))) {
       return Error{Code::kCorrupt, EIO, "the file's chunk size is not its scope's"};
     }
-    const auto [dek, keys, generations] = TRY(release(claimed, access, DekUse::kOrdinary));
+    const auto [dek, keys, generations] = TRY(release_key(claimed, access, DekUse::kOrdinary));
     auto content = TRY(EncryptedFile::open(content_, std::move(backing), raw, keys, generations));
     if (!content->has_binding(spot.names->bind_file(dek.file, spot.directory->id, spot.name))) {
       return Error{Code::kMoved, EIO,
@@ -196,8 +196,8 @@ Result<void> Vfs::check_scope(const FileHeader& claimed, ScopeId scope) const {
   return Error{Code::kMoved, EIO, "the file belongs to another store or scope than it lies in"};
 }
 
-Result<Vfs::Released> Vfs::release(const FileHeader& claimed, const AccessRequest& access,
-                                   DekUse use) {
+Result<Vfs::Released> Vfs::release_key(const FileHeader& claimed, const AccessRequest& access,
+                                       DekUse use) {
   // Before the record is read: what was noted is recorded by then, or still noted.
   const std::uint64_t noted =
       recorder_ == nullptr ? 0 : recorder_->noted(claimed.file, claimed.dek_version);

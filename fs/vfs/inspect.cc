@@ -101,7 +101,7 @@ Result<Vfs::Inspected> Vfs::open_first(BackingFile backing, const RawHeader& raw
 Result<Vfs::Inspected> Vfs::open_claimed(BackingFile& backing, const RawHeader& raw,
                                          const FileHeader& claim, const AccessRequest& access) {
   TRY(check_scope(claim, access.scope));
-  const auto [dek, keys, generations] = TRY(release(claim, access, DekUse::kRecovery));
+  const auto [dek, keys, generations] = TRY(release_key(claim, access, DekUse::kRecovery));
   Inspected found;
   found.key_state = dek.state;
   found.recorded_generation = dek.generation;

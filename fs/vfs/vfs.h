@@ -319,7 +319,7 @@ class Vfs {
     KnownGenerations generations;
   };
   /// The keys of the file that a header claims to be of, and what is on record of that.
-  Result<Released> release(const FileHeader& claimed, const AccessRequest& access, DekUse use);
+  Result<Released> release_key(const FileHeader& claimed, const AccessRequest& access, DekUse use);
   Result<std::shared_ptr<OpenFile>> open_at(const Who& who, InodeId inode, const Spot& spot,
                                             const OpenRequest& request);
   Result<void> join(const Who& who, const OpenFile& file, const OpenRequest& request);
