@@ -1,0 +1,129 @@
+// How a file is closed: its last state is committed, noted for the record, and its journal applied,
+// at once or when the recorder's thread comes by. The rest of what is done with open files is in
+// files.cc.
+
+#include <algorithm>
+
+#include "fs/vfs/vfs.h"
+
+namespace coffer {
+namespace {
+
+/// Closed files whose journals wait for the recorder's thread; each costs two descriptors.
+constexpr std::size_t kMostLingering = 256;
+
+}  // namespace
+
+void Vfs::let_go(const std::shared_ptr<OpenFile>& file) {
+  report_of(*file, file->content().commit());
+  if (file->deleted()) {
+    if (stop_lingering(file)) drop_handle(file);
+  } else {
+    // Before it leaves the table: whoever opens it next has to know that this is its state.
+    note_state(*file);
+    if (file->content().unsettled()) {
+      if (linger(file)) return;
+      report_of(*file, settle(*file));
+    }
+  }
+  drop_handle(file);
+}
+
+void Vfs::drop_handle(const std::shared_ptr<OpenFile>& file) {
+  if (!files_.release(file->inode()) || !file->deleted()) return;
+  file->content().abandon();
+  xattrs_.drop(file->content().keys().file.view(), file->content().xattrs());
+  note_state(*file);
+}
+
+void Vfs::note_state(OpenFile& file) {
+  if (recorder_ == nullptr) return;
+  const FileRecord record = record_of(file);
+  if (record.state == KeyState::kActive && record.generation == file.recorded_generation()) return;
+  file.set_recorded_generation(record.generation);
+  recorder_->add(record);
+}
+
+FileRecord Vfs::record_of(const OpenFile& file) {
+  const CommittedState committed = file.content().committed();
+  return {.file = file.content().keys().file,
+          .version = file.content().keys().dek_version,
+          .state = file.deleted() ? KeyState::kDeactivated : KeyState::kActive,
+          .generation = committed.generation,
+          .root = committed.root};
+}
+
+bool Vfs::linger(const std::shared_ptr<OpenFile>& file) {
+  if (recorder_ == nullptr) return false;
+  bool kept = false;
+  {
+    MutexLock lock(lingering_mutex_);
+    if (std::find(lingering_.begin(), lingering_.end(), file) == lingering_.end()) {
+      if (lingering_.size() >= kMostLingering) return false;
+      lingering_.push_back(file);
+      kept = true;
+    }
+  }
+  if (!kept) drop_handle(file);      // another waits for it already
+  recorder_->add(record_of(*file));  // so that its thread comes by
+  return true;
+}
+
+bool Vfs::stop_lingering(const std::shared_ptr<OpenFile>& file) {
+  MutexLock lock(lingering_mutex_);
+  return std::erase(lingering_, file) > 0;
+}
+
+Result<void> Vfs::settle(OpenFile& file) {
+  if (file.deleted()) return {};
+  TRY(file.content().settle());
+  const std::vector<Binding> retired = file.content().retired();
+  if (retired.empty()) return {};
+  TRY(file.content().sync(false));
+  TRY(file.content().drop_retired(retired));
+  note_state(file);
+  return {};
+}
+
+void Vfs::settle_closed() {
+  MutexLock turn(settling_);
+  for (const auto& file : take_lingering()) {
+    report_of(*file, settle(*file));
+    drop_handle(file);
+  }
+}
+
+std::vector<std::shared_ptr<OpenFile>> Vfs::take_lingering() {
+  MutexLock lock(lingering_mutex_);
+  return std::exchange(lingering_, {});
+}
+
+void Vfs::report_of(const OpenFile& file, Result<void> outcome) {
+  if (!outcome) options_.report(at_path(std::move(outcome).error(), inodes_.path(file.inode())));
+}
+
+Result<void> Vfs::make_durable() {
+  MutexLock turn(settling_);
+  const auto closed = take_lingering();
+  for (const auto& file : closed) {
+    // What can't be settled now is left to the next opening.
+    if (!file->deleted()) report_of(*file, file->content().settle());
+  }
+  // Bindings go after the names that they were for.
+  std::vector<std::pair<std::shared_ptr<OpenFile>, std::vector<Binding>>> retired;
+  for (auto& file : files_.all()) {
+    if (file->deleted()) continue;
+    auto bindings = file->content().retired();
+    if (!bindings.empty()) retired.emplace_back(std::move(file), std::move(bindings));
+  }
+  auto synced = new_files_.sync_filesystem();
+  for (const auto& [file, bindings] : retired) {
+    if (!synced) break;
+    report_of(*file, file->content().drop_retired(bindings));
+    note_state(*file);
+  }
+  for (const auto& file : closed) drop_handle(file);
+  return synced;
+}
+
+}  // namespace coffer
