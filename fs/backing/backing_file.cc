@@ -47,6 +47,22 @@ Result<void> BackingFile::truncate(std::uint64_t size) const {
   return {};
 }
 
+Result<void> BackingFile::allocate(int mode, std::uint64_t offset, std::uint64_t length) const {
+  while (calls_->fallocate(fd_.get(), mode, static_cast<off_t>(offset),
+                           static_cast<off_t>(length)) != 0) {
+    if (errno != EINTR) return errno_error(errno, "allocating room in the backing file");
+  }
+  return {};
+}
+
+Result<void> BackingFile::allocate(std::uint64_t offset, std::uint64_t length) const {
+  return allocate(FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+Result<void> BackingFile::punch(std::uint64_t offset, std::uint64_t length) const {
+  return allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
 Result<void> BackingFile::sync(bool data_only) const {
   while ((data_only ? calls_->fdatasync(fd_.get()) : calls_->fsync(fd_.get())) != 0) {
     if (errno != EINTR) return errno_error(errno, "syncing the backing file");

@@ -21,6 +21,11 @@ class BackingFile {
   /// All of `data`, or an error (then any part may have been written).
   Result<void> write(std::uint64_t offset, Bytes data) const;
   Result<void> truncate(std::uint64_t size) const;
+  /// Room for [offset, offset + length); the size stays. EOPNOTSUPP if the filesystem can't.
+  Result<void> allocate(std::uint64_t offset, std::uint64_t length) const;
+  /// Gives the room of [offset, offset + length) back, which reads as zeros then; the size stays.
+  /// EOPNOTSUPP if the filesystem can't.
+  Result<void> punch(std::uint64_t offset, std::uint64_t length) const;
   /// fsync, or fdatasync if `data_only`.
   Result<void> sync(bool data_only) const;
   Result<struct stat> status() const;
@@ -36,6 +41,8 @@ class BackingFile {
   Result<void> make_writable();
 
  private:
+  Result<void> allocate(int mode, std::uint64_t offset, std::uint64_t length) const;
+
   Syscalls* calls_;
   UniqueFd fd_;
   bool writable_;

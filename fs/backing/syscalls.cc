@@ -21,6 +21,9 @@ ssize_t Syscalls::pwrite(int fd, const void* buffer, std::size_t count, off_t of
 }
 
 int Syscalls::ftruncate(int fd, off_t size) { return ::ftruncate(fd, size); }
+int Syscalls::fallocate(int fd, int mode, off_t offset, off_t length) {
+  return ::fallocate(fd, mode, offset, length);
+}
 int Syscalls::fsync(int fd) { return ::fsync(fd); }
 int Syscalls::fdatasync(int fd) { return ::fdatasync(fd); }
 int Syscalls::syncfs(int fd) { return ::syncfs(fd); }

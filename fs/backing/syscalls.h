@@ -25,6 +25,7 @@ class Syscalls {
   virtual ssize_t pread(int fd, void* buffer, std::size_t count, off_t offset);
   virtual ssize_t pwrite(int fd, const void* buffer, std::size_t count, off_t offset);
   virtual int ftruncate(int fd, off_t size);
+  virtual int fallocate(int fd, int mode, off_t offset, off_t length);
   virtual int fsync(int fd);
   virtual int fdatasync(int fd);
   virtual int syncfs(int fd);

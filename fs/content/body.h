@@ -34,8 +34,20 @@ class Body {
 
   /// A header stands for a state of this backing size now, and counts on all of it.
   void count_on(std::uint64_t backing_size) { counted_end_ = std::max(counted_end_, backing_size); }
-  /// The only state left is of this backing size.
-  void count_only_on(std::uint64_t backing_size) { counted_end_ = backing_size; }
+  /// The only state left is of this backing size, and it is the present one.
+  void count_only_on(std::uint64_t backing_size) {
+    counted_end_ = backing_size;
+    freed_ = false;
+  }
+  /// Data was made a hole that a state counts on: nothing may be written there until that state
+  /// can't come back.
+  void free_some() { freed_ = true; }
+  [[nodiscard]] bool freed() const { return freed_; }
+  /// Some state that a crash may bring back has data where the present one, of this backing size,
+  /// has none.
+  [[nodiscard]] bool counts_on_more_than(std::uint64_t backing_size) const {
+    return freed_ || counted_end_ > backing_size;
+  }
   [[nodiscard]] std::uint64_t counted_end() const { return counted_end_; }
 
   /// True if something was written straight to the file since it was last synced.
@@ -66,6 +78,7 @@ class Body {
   Journal journal_;
   std::uint64_t counted_end_;
   bool unsynced_ = false;
+  bool freed_ = false;
   std::map<std::uint64_t, Instead> instead_;  // by place; pieces that do not overlap
 };
 

@@ -129,7 +129,7 @@ Result<void> EncryptedFile::write_in_leaf(std::uint64_t offset, Bytes data) {
   const std::uint64_t new_size = std::max(old_size, end);
   const std::uint64_t first = geometry_.chunk_of(offset);
   const std::uint64_t last = geometry_.chunk_of(end - 1);
-  if (tree_.changed_nodes() > kMostChangedNodes) TRY(tree_.flush());
+  TRY(flush_if_many());
 
   Block entries;
   const auto cipher_buffer = context_.scratch.take();
@@ -177,6 +177,10 @@ Result<void> EncryptedFile::write_in_leaf(std::uint64_t offset, Bytes data) {
   size_.store(new_size, std::memory_order_release);
   changed_ = true;
   return {};
+}
+
+Result<void> EncryptedFile::flush_if_many() {
+  return tree_.changed_nodes() > kMostChangedNodes ? tree_.flush() : Result<void>();
 }
 
 /// Writes chunks of one leaf into the body.

@@ -83,7 +83,7 @@ Result<void> EncryptedFile::mark_settled() {
 
 bool EncryptedFile::unsettled() {
   ReadLock lock(mutex_);
-  return body_.journal().used() || !retired_.empty();
+  return body_.journal().used() || !retired_.empty() || body_.freed();
 }
 
 Result<void> EncryptedFile::settle_if_needed() {
@@ -98,7 +98,7 @@ Result<void> EncryptedFile::settle() {
 
 Result<void> EncryptedFile::settle_locked() {
   TRY(commit_locked());
-  TRY(release_tail());
+  TRY(release_freed());
   TRY(apply_journal());
   body_.journal().remove();
   needs_settling_ = false;
@@ -153,13 +153,14 @@ Result<void> EncryptedFile::write_applied() {
   return {};
 }
 
-/// Before the backing is cut: no header that could be the file's after a crash counts on what goes.
-/// A file of which nothing is on the disk has nothing to lose.
-Result<void> EncryptedFile::release_tail() {
-  if (body_.counted_end() <= geometry_.backing_size(size_.load(std::memory_order_relaxed))) {
-    return {};
-  }
+/// Before the backing is cut, or what became a hole is written straight: no header that could be
+/// the file's after a crash counts on what goes. A file of which nothing is on the disk has nothing
+/// to lose.
+Result<void> EncryptedFile::release_freed() {
+  const std::uint64_t end = geometry_.backing_size(size_.load(std::memory_order_relaxed));
+  if (!body_.counts_on_more_than(end)) return {};
   TRY(apply_journal());
+  if (!body_.counts_on_more_than(end)) return {};
   if (on_disk_) return sync_file();
   body_.count_only_on(geometry_.backing_size(slots_.current().plain_size));
   return {};

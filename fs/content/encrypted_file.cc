@@ -118,7 +118,7 @@ Result<void> EncryptedFile::truncate(std::uint64_t size) {
   // error the next change begins with this.
   needs_settling_ = true;
   TRY(commit_locked());
-  TRY(release_tail());
+  TRY(release_freed());
   TRY(drop_tail());
   needs_settling_ = false;
   return {};

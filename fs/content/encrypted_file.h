@@ -125,6 +125,18 @@ class EncryptedFile {
   Result<std::size_t> append(Bytes data);
   Result<void> truncate(std::uint64_t size);
 
+  // allocate.cc: fallocate(2).
+  enum class Sizing { kGrows, kStays };
+  /// Makes room in the backing for [offset, offset + length), so that writing there does not fail
+  /// for want of it; the file grows so far, or its size stays. ENOSPC with nothing changed,
+  /// EOPNOTSUPP if the backing can't; EFBIG past kMaxPlainSize.
+  Result<void> allocate(std::uint64_t offset, std::uint64_t length, Sizing sizing);
+  enum class Room { kGivenBack, kKept };
+  /// Makes zeros of [offset, offset + length), as far as the file goes: whole chunks become holes,
+  /// whose room is given back where the backing can do that. After an error some of it may be
+  /// zeros.
+  Result<void> clear(std::uint64_t offset, std::uint64_t length, Room room);
+
   /// Writes tree and header, so that another open would find what was written. Nothing to do if
   /// nothing changed. The modification time stays that of the last write.
   Result<void> commit();
@@ -133,7 +145,8 @@ class EncryptedFile {
   /// commit, then everything that stands in the journal to its place, and the journal goes. To be
   /// called when the last handle closes, or soon after.
   Result<void> settle();
-  /// True if something stands in the journal, or a binding is retired.
+  /// True if something stands in the journal, a binding is retired, or a change is left to be
+  /// ended.
   [[nodiscard]] bool unsettled();
   /// The file is deleted: its journal goes without being applied.
   void abandon();
@@ -203,6 +216,17 @@ class EncryptedFile {
   void seal_chunk(std::uint64_t chunk, Bytes plain, MutableBytes cipher, MutableBytes entry)
       REQUIRES(mutex_);
   Result<void> put_chunks(std::uint64_t first, std::uint64_t last, Bytes cipher) REQUIRES(mutex_);
+  Result<void> flush_if_many() REQUIRES(mutex_);
+
+  // allocate.cc
+  struct ChunkRange {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  Result<void> write_zeros(std::uint64_t from, std::uint64_t to) REQUIRES(mutex_);
+  Result<void> clear_chunks(std::uint64_t first, std::uint64_t last,
+                            std::vector<ChunkRange>& cleared) REQUIRES(mutex_);
+  void give_back(const std::vector<ChunkRange>& chunks) REQUIRES(mutex_);
 
   Result<std::size_t> write_locked(std::uint64_t offset, Bytes data) REQUIRES(mutex_);
   Result<void> touch() REQUIRES(mutex_);
@@ -223,7 +247,7 @@ class EncryptedFile {
   Result<void> sync_file() REQUIRES(commit_mutex_, mutex_);
   Result<void> apply_journal() REQUIRES(commit_mutex_, mutex_);
   Result<void> write_applied() REQUIRES(commit_mutex_, mutex_);
-  Result<void> release_tail() REQUIRES(commit_mutex_, mutex_);
+  Result<void> release_freed() REQUIRES(commit_mutex_, mutex_);
 
   ContentContext context_;
   std::shared_ptr<const FileKeys> keys_;

@@ -294,6 +294,14 @@ void do_lseek(fuse_req_t request, fuse_ino_t inode, off_t offset, int whence,
       [&](std::uint64_t found) { return fuse_reply_lseek(request, static_cast<off_t>(found)); });
 }
 
+void do_fallocate(fuse_req_t request, fuse_ino_t inode, int mode, off_t offset, off_t length,
+                  fuse_file_info* info) noexcept {
+  serve_status(request, "fallocate", inode, [&](Vfs& vfs) {
+    return vfs.allocate(handle_of<FileHandle>(info), mode, static_cast<std::uint64_t>(offset),
+                        static_cast<std::uint64_t>(length));
+  });
+}
+
 void do_release(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
   serve_status(request, "release", inode, [&](Vfs& vfs) -> Result<void> {
     vfs.release(take_handle<FileHandle>(info));
@@ -459,6 +467,7 @@ const fuse_lowlevel_ops& fuse_operations() {
     ops.flush = do_flush;
     ops.fsync = do_fsync;
     ops.lseek = do_lseek;
+    ops.fallocate = do_fallocate;
     ops.release = do_release;
     ops.opendir = do_opendir;
     ops.readdir = do_readdir;

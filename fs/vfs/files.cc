@@ -312,6 +312,27 @@ Result<std::uint64_t> Vfs::seek(FileHandle& handle, std::uint64_t offset, int wh
   return errno_error(EINVAL);
 }
 
+Result<void> Vfs::allocate(FileHandle& handle, int mode, std::uint64_t offset,
+                           std::uint64_t length) {
+  if (!handle.rights.contains(Right::kWrite)) return errno_error(EBADF);
+  EncryptedFile& content = handle.file->content();
+  using Sizing = EncryptedFile::Sizing;
+  using Room = EncryptedFile::Room;
+  const Sizing sizing = (mode & FALLOC_FL_KEEP_SIZE) != 0 ? Sizing::kStays : Sizing::kGrows;
+  switch (mode & ~FALLOC_FL_KEEP_SIZE) {
+    case 0:
+      return content.allocate(offset, length, sizing);
+    case FALLOC_FL_PUNCH_HOLE:
+      if (sizing == Sizing::kGrows) return errno_error(EOPNOTSUPP);
+      return content.clear(offset, length, Room::kGivenBack);
+    case FALLOC_FL_ZERO_RANGE:
+      TRY(content.clear(offset, length, Room::kKept));
+      return content.allocate(offset, length, sizing);
+    default:
+      return errno_error(EOPNOTSUPP);
+  }
+}
+
 Result<void> Vfs::flush(FileHandle& handle) { return handle.file->content().commit(); }
 
 Result<void> Vfs::sync(FileHandle& handle, bool data_only) {

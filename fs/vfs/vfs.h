@@ -115,6 +115,8 @@ class Vfs {
   Result<std::size_t> write(FileHandle& handle, std::uint64_t offset, Bytes data);
   /// `whence` is SEEK_DATA or SEEK_HOLE; all else is the kernel's.
   Result<std::uint64_t> seek(FileHandle& handle, std::uint64_t offset, int whence);
+  /// As fallocate(2): to make room, to punch a hole, to make zeros. EOPNOTSUPP for other modes.
+  Result<void> allocate(FileHandle& handle, int mode, std::uint64_t offset, std::uint64_t length);
   /// What close(2) waits for: everything written can be read by the next who opens.
   Result<void> flush(FileHandle& handle);
   Result<void> sync(FileHandle& handle, bool data_only);

@@ -65,6 +65,21 @@ def rename_with_flags(source: str | Path, target: str | Path, flags: int) -> Non
         raise OSError(code, os.strerror(code), str(source))
 
 
+FALLOC_FL_KEEP_SIZE = 1
+FALLOC_FL_PUNCH_HOLE = 2
+FALLOC_FL_COLLAPSE_RANGE = 8
+FALLOC_FL_ZERO_RANGE = 16
+FALLOC_FL_INSERT_RANGE = 32
+
+
+def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """fallocate(2), which Python has without its modes."""
+    done = LIBC.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length))
+    if done != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
 def write_file(path: str | bytes | Path, data: bytes = b"", flags: int = 0) -> None:
     """Makes or replaces a file."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | flags, 0o644)

@@ -2,7 +2,7 @@
 
 COFFER_STRESS_SECONDS: of each stressor, and a quarter of the megabytes of each of fio's files (default 1). Not run, since a mount has not what they need: chattr, inode-flags, fiemap,
 file-ioctl and verity (ioctls of ext4), handle (name_to_handle_at), lease, bind-mount, binderfs, dnotify, fanotify and inotify
-(which watch, and store nothing), eventfd, procfs, touch's O_TMPFILE (not there yet), xattr and fpunch (not there yet)."""
+(which watch, and store nothing), eventfd, procfs, touch's O_TMPFILE (not there)."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from processes import need, run
 
 SECONDS = int(os.environ.get("COFFER_STRESS_SECONDS") or 1)
 
-STRESSORS = ("access", "chdir", "chmod", "chown", "copy-file", "dentry", "dir", "dirdeep", "dirmany", "dup", "fcntl", "filename",
-             "flock", "fsize", "fstat", "getdent", "hdd", "io", "iomix", "link", "locka", "lockf", "lockofd", "mknod", "mmap", "open",
-             "rename", "seek", "sendfile", "splice", "symlink", "sync-file", "utime")
+STRESSORS = ("access", "chdir", "chmod", "chown", "copy-file", "dentry", "dir", "dirdeep", "dirmany", "dup", "fallocate", "fcntl",
+             "filename", "flock", "fpunch", "fsize", "fstat", "getdent", "hdd", "io", "iomix", "link", "locka", "lockf", "lockofd", "mknod", "mmap", "open",
+             "rename", "seek", "sendfile", "splice", "symlink", "sync-file", "utime", "xattr")
 
 
 class StressNg(MountedTest):

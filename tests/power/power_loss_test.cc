@@ -32,6 +32,7 @@ struct Gate {
 constexpr Gate kGates[] = {{"append", "*"},
                            {"overwrite", "*"},
                            {"truncate", "whole,in-order,killed"},
+                           {"punch", "whole,in-order,killed"},
                            {"create", "whole,in-order,killed"},
                            {"rename", "whole,in-order,killed"},
                            {"directories", "whole,in-order,killed"},

@@ -1,5 +1,7 @@
 #include "tests/power/workload.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -78,6 +80,12 @@ void PowerUser::take(Step step) {
       return set_size(file, size + chooser_.between(1, 10'000));
     case Step::kRewrite:
       return rewrite(file);
+    case Step::kPunch:
+      return allocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, chooser_.below(size + 1),
+                      chooser_.between(1, chooser_.one_in(4) ? size + 1 : 20'000));
+    case Step::kZero:
+      return allocate(file, FALLOC_FL_ZERO_RANGE, chooser_.below(size + 1),
+                      chooser_.between(1, 12'000));
     case Step::kSync:
       return sync(file, false);
     default:
@@ -168,6 +176,23 @@ void PowerUser::set_size(ObjectId file, std::uint64_t size) {
   content.resize(size);
   history_.change(file, std::move(content), begun);
   note("truncate of file " + std::to_string(file) + " to " + std::to_string(size), begun);
+}
+
+void PowerUser::allocate(ObjectId file, int mode, std::uint64_t offset, std::uint64_t length) {
+  HeldFile& held = open(file);
+  const Moment begun = now();
+  must_be(store_.vfs().allocate(held.handle(), mode, offset, length), "fallocate");
+  std::string content = history_.content(file);
+  if ((mode & FALLOC_FL_KEEP_SIZE) == 0) {
+    content.resize(std::max<std::size_t>(content.size(), offset + length));
+  }
+  const std::size_t end = std::min<std::size_t>(content.size(), offset + length);
+  if (offset < end)
+    std::fill_n(content.begin() + static_cast<std::ptrdiff_t>(offset), end - offset, '\0');
+  history_.change(file, std::move(content), begun);
+  note("zeros in file " + std::to_string(file) + " " + std::to_string(offset) + "+" +
+           std::to_string(length),
+       begun);
 }
 
 void PowerUser::rewrite(ObjectId file) {

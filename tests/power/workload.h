@@ -21,6 +21,8 @@ enum class Step {
   kShrink,
   kGrow,
   kRewrite,  ///< O_TRUNC, then written anew
+  kPunch,    ///< a hole, mostly of whole chunks
+  kZero,     ///< FALLOC_FL_ZERO_RANGE, past the end too
   kCreate,
   kReplace,  ///< written beside, fsynced, renamed over
   kRename,
@@ -86,6 +88,7 @@ class PowerUser {
   void write_at(ObjectId file, std::uint64_t offset, std::size_t count);
   void set_size(ObjectId file, std::uint64_t size);
   void rewrite(ObjectId file);
+  void allocate(ObjectId file, int mode, std::uint64_t offset, std::uint64_t length);
   void sync(ObjectId file, bool data_only);
   void sync_directory();
   void create();

@@ -69,6 +69,19 @@ void MemoryFile::copy_from(const MemoryFile& other) const {
   }
 }
 
+bool MemoryFile::is(int fd) const {
+  struct stat asked {};
+  struct stat own {};
+  check(::fstat(fd_.get(), &own) == 0, "fstat");
+  return ::fstat(fd, &asked) == 0 && asked.st_ino == own.st_ino && asked.st_dev == own.st_dev;
+}
+
+std::uint64_t MemoryFile::room() const {
+  struct stat status {};
+  check(::fstat(fd_.get(), &status) == 0, "fstat");
+  return static_cast<std::uint64_t>(status.st_blocks) * 512;
+}
+
 void ContentModel::write(std::uint64_t offset, Bytes data) {
   size_ = std::max(size_, data.empty() ? 0 : offset + data.size());
   while (!data.empty()) {
@@ -88,6 +101,19 @@ void ContentModel::truncate(std::uint64_t size) {
               std::uint8_t{0});
   }
   size_ = size;
+}
+
+void ContentModel::clear(std::uint64_t offset, std::uint64_t length) {
+  if (offset >= size_) return;
+  const std::uint64_t end = offset + std::min(length, size_ - offset);
+  for (auto page = pages_.lower_bound(offset / kPage);
+       page != pages_.end() && page->first * kPage < end; ++page) {
+    const std::uint64_t start = page->first * kPage;
+    const std::uint64_t from = std::max(offset, start) - start;
+    const std::uint64_t to = std::min(end - start, kPage);
+    std::fill(page->second.begin() + static_cast<std::ptrdiff_t>(from),
+              page->second.begin() + static_cast<std::ptrdiff_t>(to), std::uint8_t{0});
+  }
 }
 
 ByteVector ContentModel::read(std::uint64_t offset, std::size_t length) const {

@@ -26,6 +26,10 @@ class MemoryFile {
   /// Makes the content that of `other`, holes included.
   void copy_from(const MemoryFile& other) const;
   [[nodiscard]] int fd() const { return fd_.get(); }
+  /// True if `fd` is open on it.
+  [[nodiscard]] bool is(int fd) const;
+  /// Bytes that it takes up.
+  [[nodiscard]] std::uint64_t room() const;
 
  private:
   UniqueFd fd_;
@@ -37,6 +41,8 @@ class ContentModel {
   [[nodiscard]] std::uint64_t size() const { return size_; }
   void write(std::uint64_t offset, Bytes data);
   void truncate(std::uint64_t size);
+  /// Zeros, as far as the file goes.
+  void clear(std::uint64_t offset, std::uint64_t length);
   /// As a read should give it: cut at the end of the file.
   [[nodiscard]] ByteVector read(std::uint64_t offset, std::size_t length) const;
   /// Offsets of all that was written and not cut off, in pieces of kPage.

@@ -219,6 +219,20 @@ int PowerLog::ftruncate(int fd, off_t size) {
   return done;
 }
 
+/// What is punched out is zeros that were written. Room alone changes nothing that is read.
+int PowerLog::fallocate(int fd, int mode, off_t offset, off_t length) {
+  MutexLock lock(mutex_);
+  const int done = Syscalls::fallocate(fd, mode, offset, length);
+  const struct stat status = status_of(fd, "");
+  if (done == 0 && (mode & FALLOC_FL_PUNCH_HOLE) != 0 && offset < status.st_size) {
+    note({.kind = Kind::kWrite,
+          .node = status.st_ino,
+          .offset = static_cast<std::uint64_t>(offset),
+          .data = ByteVector(static_cast<std::size_t>(std::min(length, status.st_size - offset)))});
+  }
+  return done;
+}
+
 int PowerLog::barrier(int fd, Kind kind) {
   MutexLock lock(mutex_);
   struct stat status {};

@@ -87,6 +87,7 @@ class PowerLog : public Syscalls {
   int openat(int dir, const char* name, int flags, mode_t mode) override;
   ssize_t pwrite(int fd, const void* buffer, std::size_t count, off_t offset) override;
   int ftruncate(int fd, off_t size) override;
+  int fallocate(int fd, int mode, off_t offset, off_t length) override;
   int fsync(int fd) override;
   int fdatasync(int fd) override;
   int syncfs(int fd) override;

@@ -41,6 +41,17 @@ int HookedSyscalls::ftruncate(int fd, off_t size) {
   return Syscalls::ftruncate(fd, size);
 }
 
+int HookedSyscalls::fallocate(int fd, int mode, off_t offset, off_t length) {
+  if (fails({.what = "fallocate",
+             .fd = fd,
+             .offset = static_cast<std::uint64_t>(offset),
+             .count = static_cast<std::size_t>(length),
+             .flags = mode})) {
+    return -1;
+  }
+  return Syscalls::fallocate(fd, mode, offset, length);
+}
+
 int HookedSyscalls::fsync(int fd) {
   if (fails({.what = "fsync", .fd = fd})) return -1;
   return Syscalls::fsync(fd);

@@ -183,7 +183,7 @@ TEST_F(Crash, KilledAtAnyCallItIsInTheLastStateCommittedOrTheNext) {
   for (int i = 0; i < 60 && !HasFailure(); ++i) {
     SCOPED_TRACE(::testing::Message() << "operation " << i);
     const std::uint64_t size = model.size();
-    switch (choose.below(6)) {
+    switch (choose.below(7)) {
       case 0:
       case 1:
       case 2: {
@@ -202,7 +202,17 @@ TEST_F(Crash, KilledAtAnyCallItIsInTheLastStateCommittedOrTheNext) {
         if (to < size) allowed = {whole(model)};
         break;
       }
-      case 4:
+      case 4: {
+        const std::uint64_t offset = choose.below(size + 1);
+        const std::uint64_t length = choose.between(1, 4 * kChunk);
+        model.clear(offset, length);
+        allowed.push_back(whole(model));
+        ASSERT_TRUE(file->clear(offset, length, EncryptedFile::Room::kGivenBack).ok());
+        ASSERT_TRUE(file->commit().ok());
+        allowed = {whole(model)};
+        break;
+      }
+      case 5:
         allowed.push_back(whole(model));
         ASSERT_TRUE(choose.one_in(2) ? file->commit().ok() : file->sync(choose.one_in(2)).ok());
         allowed = {whole(model)};
@@ -384,11 +394,7 @@ TEST_F(Crash, AFileIsCutOnlyWhenItsShorterHeaderIsOnTheDisk) {
   calls_.before = [&](const SystemCall& call) {
     if (call.what == "pwrite" && call.offset < 8192) synced = false;
     if (call.what == "fdatasync" || call.what == "fsync") synced = true;
-    struct stat asked {};
-    struct stat own {};
-    const bool is_file = ::fstat(call.fd, &asked) == 0 && ::fstat(backing_.fd(), &own) == 0 &&
-                         asked.st_ino == own.st_ino && asked.st_dev == own.st_dev;
-    if (call.what == "ftruncate" && is_file) {
+    if (call.what == "ftruncate" && backing_.is(call.fd)) {
       EXPECT_TRUE(synced);
     }
     return 0;
@@ -396,6 +402,49 @@ TEST_F(Crash, AFileIsCutOnlyWhenItsShorterHeaderIsOnTheDisk) {
   ASSERT_TRUE(file->truncate(kChunk + 10).ok());
   ASSERT_TRUE(file->truncate(0).ok());
   EXPECT_TRUE(synced);
+}
+
+TEST_F(Crash, AHoleIsWrittenOnlyWhenItsHeaderIsOnTheDisk) {
+  const auto file = create();
+  ASSERT_TRUE(file->write(0, ByteVector(9 * kChunk, 'a')).ok());
+  ASSERT_TRUE(file->sync(true).ok());
+  const Geometry geometry(12);
+  bool synced = false;
+  bool fails = false;
+  int freed = 0;
+  calls_.before = [&](const SystemCall& call) {
+    if (!backing_.is(call.fd)) return 0;
+    if (call.what == "pwrite" && call.offset < 8192) synced = false;
+    if (call.what == "fdatasync" || call.what == "fsync") {
+      if (fails) return EIO;
+      synced = true;
+    }
+    const bool there =
+        call.offset >= geometry.chunk_offset(2) && call.offset < geometry.chunk_offset(5);
+    if (there && (call.what == "pwrite" || call.what == "fallocate")) {
+      EXPECT_TRUE(synced) << call.what;
+      ++freed;
+    }
+    return 0;
+  };
+  fails = true;
+  EXPECT_EQ(
+      file->clear(2 * kChunk, 3 * kChunk, EncryptedFile::Room::kGivenBack).error().errno_value,
+      EIO);
+  EXPECT_TRUE(file->unsettled()) << "it is left to be ended";
+  EXPECT_EQ(file->write(2 * kChunk, ByteVector(kChunk, 'b')).error().errno_value, EIO);
+  EXPECT_EQ(freed, 0);
+  ByteVector right(9 * kChunk, 'a');
+  std::fill_n(right.begin() + 2 * kChunk, 3 * kChunk, 0);
+  EXPECT_EQ(content(*file), right);
+  fails = false;
+  ASSERT_TRUE(file->write(2 * kChunk, ByteVector(kChunk, 'b')).ok());
+  EXPECT_EQ(freed, 1);
+  ASSERT_TRUE(file->clear(3 * kChunk, kChunk, EncryptedFile::Room::kGivenBack).ok());
+  EXPECT_EQ(freed, 1) << "it was a hole";
+  ASSERT_TRUE(file->clear(2 * kChunk, kChunk, EncryptedFile::Room::kGivenBack).ok());
+  EXPECT_EQ(freed, 2);
+  EXPECT_EQ(found(*left()), right);
 }
 
 TEST_F(Crash, AFailureToApplyLeavesTheJournalForTheNextOpening) {

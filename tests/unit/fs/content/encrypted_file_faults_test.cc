@@ -25,7 +25,18 @@ using testing::test_binding;
 constexpr std::uint64_t kChunk = 4096;
 constexpr std::uint64_t kLeaf = 128 * kChunk;
 
-enum class Kind { kWrite, kAppend, kTruncate, kCommit, kBind, kUnbind, kSync, kRead };
+enum class Kind {
+  kWrite,
+  kAppend,
+  kTruncate,
+  kCommit,
+  kClear,
+  kAllocate,
+  kBind,
+  kUnbind,
+  kSync,
+  kRead
+};
 
 struct Operation {
   Kind kind;
@@ -47,7 +58,11 @@ const std::vector<Operation>& script() {
       {Kind::kBind, 1},
       {Kind::kWrite, kLeaf - 6000, 12'000},  // across two leaves
       {Kind::kRead, 0, 20'000},
+      {Kind::kClear, kLeaf - 4 * kChunk - 100, 8 * kChunk},  // in two leaves, and a part of a chunk
       {Kind::kSync},
+      {Kind::kClear, 0, 2 * kLeaf},                 // whole leaves
+      {Kind::kWrite, kChunk + 5, 4 * kChunk},       // where there was data, and is none
+      {Kind::kAllocate, 131 * kLeaf, 10 * kChunk},  // longer
       {Kind::kAppend, 0, 100},
       {Kind::kTruncate, 129 * kLeaf},  // still deep
       {Kind::kRead, 2 * kLeaf - 100, 5000},
@@ -151,7 +166,7 @@ class FaultyRun {
 
   /// Does the operation; `result_`, `written_` and `planned_` say what came of it.
   void step(const Operation& operation) {
-    data_ = choose_.bytes(operation.length);
+    data_ = choose_.bytes(operation.kind == Kind::kClear ? 0 : operation.length);
     planned_ = model_;
     result_ = {};
     written_ = 0;
@@ -174,6 +189,19 @@ class FaultyRun {
       case Kind::kTruncate:
         result_ = file_->truncate(operation.offset);
         planned_.truncate(operation.offset);
+        if (result_) model_ = planned_;
+        break;
+      case Kind::kClear:
+        result_ = file_->clear(operation.offset, operation.length, EncryptedFile::Room::kGivenBack);
+        planned_.clear(operation.offset, operation.length);
+        if (result_) model_ = planned_;
+        break;
+      case Kind::kAllocate:
+        result_ =
+            file_->allocate(operation.offset, operation.length, EncryptedFile::Sizing::kGrows);
+        if (operation.offset + operation.length > planned_.size()) {
+          planned_.truncate(operation.offset + operation.length);
+        }
         if (result_) model_ = planned_;
         break;
       case Kind::kCommit:
@@ -214,6 +242,11 @@ class FaultyRun {
       EXPECT_GT(written_, 0U);
       return;
     }
+    // Room that could not be given back is no error: it is zeros all the same.
+    if (operation.kind == Kind::kClear && failed_call_.starts_with("fallocate")) {
+      EXPECT_TRUE(result_.ok()) << result_.error().message();
+      return;
+    }
     ASSERT_FALSE(result_.ok()) << "the error went unreported";
     EXPECT_EQ(result_.error().errno_value, fault_.reason) << result_.error().message();
   }
@@ -227,6 +260,10 @@ class FaultyRun {
       case Kind::kAppend:
         return chunk == old_last ||
                (chunk >= start / kChunk && chunk <= (start + operation.length - 1) / kChunk);
+      case Kind::kClear:
+        return chunk >= start / kChunk && chunk <= (start + operation.length - 1) / kChunk;
+      case Kind::kAllocate:
+        return chunk == old_last;
       case Kind::kTruncate:
         return chunk == old_last ||
                (operation.offset > 0 && chunk == (operation.offset - 1) / kChunk);

@@ -119,6 +119,23 @@ class EncryptedFileModel : public ::testing::TestWithParam<Setup> {
       model_.write(model_.size(), data);
     } else if (what < 70) {
       expect_read(interesting_offset(), some_length());
+    } else if (what < 75) {
+      const std::uint64_t offset = interesting_offset();
+      const std::uint64_t length =
+          choose_.one_in(4) ? interesting_offset() + 1 : choose_.between(1, 300 * chunk());
+      const auto room =
+          choose_.one_in(2) ? EncryptedFile::Room::kGivenBack : EncryptedFile::Room::kKept;
+      const auto done = file_->clear(offset, length, room);
+      ASSERT_TRUE(done.ok()) << done.error().message();
+      model_.clear(offset, length);
+    } else if (what < 77) {
+      const std::uint64_t offset = interesting_offset();
+      const bool grows = choose_.one_in(2);
+      const std::size_t length = some_length();
+      const auto done = file_->allocate(
+          offset, length, grows ? EncryptedFile::Sizing::kGrows : EncryptedFile::Sizing::kStays);
+      ASSERT_TRUE(done.ok()) << done.error().message();
+      if (grows && offset + length > model_.size()) model_.truncate(offset + length);
     } else if (what < 85) {
       std::uint64_t size =
           choose_.one_in(3) ? choose_.below(model_.size() + 1) : interesting_offset();

@@ -36,14 +36,6 @@ class EncryptedFileSync : public ::testing::Test {
     return !second || (first && first->generation > second->generation) ? 0 : 1;
   }
 
-  /// Of the file itself, not of its journal.
-  [[nodiscard]] bool is_backing(int fd) const {
-    struct stat asked {};
-    struct stat own {};
-    return ::fstat(fd, &asked) == 0 && ::fstat(backing_.fd(), &own) == 0 &&
-           asked.st_ino == own.st_ino && asked.st_dev == own.st_dev;
-  }
-
   ContentWorld world_;
   std::shared_ptr<const FileKeys> keys_ = world_.keys();
   MemoryFile backing_;
@@ -121,7 +113,7 @@ TEST_F(EncryptedFileSync, NoCommitOverwritesWhatASyncMakesDurable) {
   std::atomic<int> durable{-1};
   std::atomic<int> overwritten{0};
   calls_.before = [&](const SystemCall& call) {
-    if (!is_backing(call.fd)) return 0;
+    if (!backing_.is(call.fd)) return 0;
     if (call.what == "fsync" || call.what == "fdatasync") {
       durable = static_cast<int>(newest_slot());
     }

@@ -84,7 +84,7 @@ TEST(FuseOperations, WhatIsNotOfferedIsLeftToTheKernel) {
   const fuse_lowlevel_ops& ops = fuse_operations();
   // The kernel answers for itself: locks and access within one mount, copying by reads and writes.
   EXPECT_FALSE(ops.access || ops.getlk || ops.setlk || ops.flock);
-  EXPECT_FALSE(ops.fallocate || ops.copy_file_range || ops.ioctl || ops.bmap);
+  EXPECT_FALSE(ops.copy_file_range || ops.ioctl || ops.bmap);
 }
 
 }  // namespace
