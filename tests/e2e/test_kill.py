@@ -37,6 +37,11 @@ def all_ledgers(logs: Path) -> dict[str, Any]:
     )}
 
 
+CUT_SHORT = 2
+"""Of a writer that got EIO: the kernel's own, for a request that it was just handing to the daemon when that was killed; or the daemon's,
+and then the daemon logged it."""
+
+
 def start_writer(ledger: Any, directory: Path, seed: int) -> int:
     """A process that writes until the daemon is gone."""
     child = os.fork()
@@ -48,6 +53,8 @@ def start_writer(ledger: Any, directory: Path, seed: int) -> int:
             # Nobody behind the mount any more; anything else is the daemon's answer, or a mistake here.
             if getattr(failure, "errno", 0) in (errno.ECONNABORTED, errno.ENOTCONN):
                 code = 0
+            elif getattr(failure, "errno", 0) == errno.EIO:
+                code = CUT_SHORT
             else:
                 print(f"{ledger.name}: {type(failure).__name__}: {failure}", file=sys.stderr, flush=True)
         finally:
@@ -74,10 +81,11 @@ class KilledAmidWork(CofferTest):
         writers = [start_writer(ledger, mount.path, chooser.getrandbits(32)) for ledger in ledgers]
         time.sleep(chooser.uniform(0.02, 0.5))
         os.kill(mount.pid, signal.SIGKILL)
-        for pid in writers:
-            _, status = os.waitpid(pid, 0)
-            self.assertEqual(os.waitstatus_to_exitcode(status), 0, "a writer met with something else than the daemon's death")
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in writers]
         mount.clear_away()
+        logged = mount.logged_errors()
+        died = {0} if logged else {0, CUT_SHORT}
+        self.assertLessEqual(set(codes), died, "\n".join(["a writer met with something else than the daemon's death", *logged]))
 
     def check_all(self, store: Store, ledgers: list, number: int) -> None:
         """What the next mount shows, without any help."""
