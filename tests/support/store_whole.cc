@@ -97,7 +97,7 @@ Result<void> WholeStore::try_open(const StoreOpening& opening) {
                          {.read_only = opening.read_only,
                           .directory_cache = opening.directory_cache,
                           .calls = opening.calls,
-                          .sizes_are_kept = true,
+                          .sizes_are_kept = opening.sizes_are_kept,
                           .after_crash = opening.after_crash,
                           .begin_xattrs = [this]() -> Result<void> {
                             TRY(keyring_->allow_xattrs());
