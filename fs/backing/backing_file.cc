@@ -9,6 +9,13 @@
 #include "fs/backing/mode_loan.h"
 
 namespace coffer {
+namespace {
+
+std::string descriptor_path(const UniqueFd& fd) {
+  return "/proc/self/fd/" + std::to_string(fd.get());
+}
+
+}  // namespace
 
 Result<std::size_t> BackingFile::read(std::uint64_t offset, MutableBytes out) const {
   std::size_t total = 0;
@@ -93,9 +100,18 @@ Result<void> BackingFile::set_times(const struct timespec (&times)[2]) const {
   return {};
 }
 
+Result<BackingFile> BackingFile::reopened() const {
+  const std::string name = descriptor_path(fd_);
+  UniqueFd fd(calls_->openat(AT_FDCWD, name.c_str(), O_RDONLY | O_CLOEXEC, 0));
+  // Its mode may have been closed to us since; what we have open stays so.
+  if (!fd.valid() && errno == EACCES) fd = UniqueFd(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!fd.valid()) return errno_error(errno, "opening the backing file again");
+  return BackingFile(*calls_, std::move(fd), false);
+}
+
 Result<void> BackingFile::make_writable() {
   if (writable_) return {};
-  const std::string name = "/proc/self/fd/" + std::to_string(fd_.get());
+  const std::string name = descriptor_path(fd_);
   const auto open = [&] {
     return UniqueFd(calls_->openat(AT_FDCWD, name.c_str(), O_RDWR | O_CLOEXEC, 0));
   };

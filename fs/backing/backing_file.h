@@ -35,6 +35,9 @@ class BackingFile {
   Result<void> set_times(const struct timespec (&times)[2]) const;
 
   [[nodiscard]] bool writable() const { return writable_; }
+  /// The same file, deleted or not, opened for reading once more: what a network filesystem keeps
+  /// of it is looked at anew.
+  Result<BackingFile> reopened() const;
   /// Opens the same file, deleted or not, for writing too, if it was not; its mode does not bind us
   /// who own it. The descriptor keeps its number, so that other threads' calls go on meanwhile;
   /// those of this function and of `writable` are to be kept apart.

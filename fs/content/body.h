@@ -56,6 +56,12 @@ class Body {
 
   /// Takes over a state of the journal that was left: `pieces` stand in the stead of their places.
   void overlay(std::span<const JournalContent::Piece> pieces, std::uint64_t chunk_size);
+  /// Becomes the body of another state of the same file, which `other` gives up.
+  void take_over(Body& other) {
+    journal_ = std::move(other.journal_);
+    counted_end_ = other.counted_end_;
+    instead_ = std::move(other.instead_);
+  }
   /// Forgets what stands in the stead of places from this one on: they are to be cut off.
   void forget_from(std::uint64_t place) {
     instead_.erase(instead_.lower_bound(place), instead_.end());

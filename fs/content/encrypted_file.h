@@ -31,6 +31,9 @@ struct KnownGenerations {
   /// The newest that this program committed itself and the keystore is yet to record; not older
   /// than `recorded`, or 0.
   std::uint64_t noted = 0;
+  /// Another program is at work on the store: what its commits count on is there to be read, on the
+  /// disk or not yet.
+  bool written_now = false;
 };
 
 /// What was made of a file that a crash had left (fs/FORMAT.md, 7).
@@ -47,6 +50,18 @@ struct CommittedState {
   std::uint64_t generation = 0;
   Hash root{};
 };
+
+/// How header and journal of a file looked: differs whenever a program may have committed to it.
+struct BackingStamp {
+  Digest header{};
+  std::uint64_t journal = 0;  ///< inode number; 0: there was none
+  std::int64_t journal_size = 0;
+  std::int64_t journal_changed_ns = 0;
+  bool operator==(const BackingStamp&) const = default;
+};
+
+/// Errors of reading; kCorrupt if the backing is too short for a header.
+Result<BackingStamp> stamp_of(const BackingFile& backing, const JournalDir& journals, FileId file);
 
 /// Plaintext bytes [begin, end).
 struct ByteRange {
@@ -168,6 +183,17 @@ class EncryptedFile {
 
   CommittedState committed();
 
+  // refresh.cc: for a program that reads beside another that writes, and so has no writable
+  // journals.
+  /// True if another program may have committed to the file since its state was read.
+  Result<bool> overtaken();
+  /// Takes over the file's state as it is now; reads go on meanwhile, each of one state. Errors as
+  /// `open`'s, and kRolledBack if that state is older than the one that is held, or than
+  /// `known.recorded`; after an error the state is as before.
+  Result<void> refresh(const KnownGenerations& known);
+  /// Changes with each state taken over.
+  [[nodiscard]] std::uint64_t revision() const { return revision_.load(std::memory_order_acquire); }
+
   // salvage.cc: for who looks into damage.
   /// As `read`, chunk by chunk: what does not authenticate, or that the disk does not give, is
   /// zeros in `out` and added to `losses`. Whole chunks if `offset` and the length of `out` are
@@ -192,6 +218,14 @@ class EncryptedFile {
  private:
   EncryptedFile(const ContentContext& context, BackingFile backing,
                 std::shared_ptr<const FileKeys> keys, HeaderSlots slots);
+
+  // open.cc, refresh.cc
+  static Result<std::unique_ptr<EncryptedFile>> open_beside(const ContentContext& context,
+                                                            BackingFile backing,
+                                                            std::shared_ptr<const FileKeys> keys,
+                                                            const KnownGenerations& known);
+  Result<void> check_follows(const EncryptedFile& newer, const KnownGenerations& known) const
+      REQUIRES_SHARED(mutex_, newer.mutex_);
 
   // open.cc
   class Opening;
@@ -265,10 +299,12 @@ class EncryptedFile {
   NonceSequence nonces_ GUARDED_BY(mutex_);
   std::vector<Binding> retired_ GUARDED_BY(mutex_);  // they stand in the header still
   bool changed_ GUARDED_BY(mutex_) = false;
-  bool has_tail_ GUARDED_BY(mutex_) = false;  // the backing is longer than the file
-  bool on_disk_ GUARDED_BY(mutex_) = true;    // some state of the file is
-  std::atomic<bool> needs_settling_{false};   // before the next change; written under mutex_
-  std::atomic<std::uint64_t> size_;           // written under mutex_
+  bool has_tail_ GUARDED_BY(mutex_) = false;      // the backing is longer than the file
+  bool on_disk_ GUARDED_BY(mutex_) = true;        // some state of the file is
+  std::atomic<bool> needs_settling_{false};       // before the next change; written under mutex_
+  std::atomic<std::uint64_t> size_;               // written under mutex_
+  BackingStamp stamp_ GUARDED_BY(commit_mutex_);  // from before the state was read
+  std::atomic<std::uint64_t> revision_{0};        // written under mutex_
 };
 
 }  // namespace coffer

@@ -166,6 +166,14 @@ Result<void> HashTree::resize(std::uint64_t plain_size) {
   return {};
 }
 
+void HashTree::take_over(const HashTree& other) {
+  if (root_ == other.root_ && plain_size_ == other.plain_size_) return;
+  owner_ = other.owner_;
+  root_ = other.root_;
+  plain_size_ = other.plain_size_;
+  depth_ = other.depth_;
+}
+
 Result<void> HashTree::flush() {
   // Parents of what is flushed are added behind it, level by level, until the top.
   for (const auto& [node, block] : changed_) {

@@ -39,6 +39,10 @@ class HashTree {
   /// The same as `hold`, for shrinking to this size.
   Result<void> hold_edge(std::uint64_t plain_size);
 
+  /// Becomes the tree of another state of the same file, with what `other`, which is not used any
+  /// more, has in the cache. Nothing may be changed in either.
+  void take_over(const HashTree& other);
+
   /// Writes the changed nodes into the body. After an error they are still held and can be
   /// flushed again.
   Result<void> flush();

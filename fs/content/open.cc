@@ -55,12 +55,23 @@ class EncryptedFile::Opening {
   static Result<File> open(const ContentContext& context, BackingFile backing, const RawHeader& raw,
                            std::shared_ptr<const FileKeys> keys, const KnownGenerations& known,
                            Use use) {
-    const FileId id = keys->file;
-    if (!TRY(context.journals.find(id))) {
+    if (!TRY(context.journals.find(keys->file))) {
       return Opening(context, std::move(backing), std::move(keys), known, use).from_slots(raw);
     }
+    // Who applies nothing waits for nobody.
+    if (!context.journals.writable()) {
+      return open_left(context, std::move(backing), std::move(keys), known, use);
+    }
     MutexLock turn(context.journals.settling());
-    auto left = context.journals.find(id);
+    return open_left(context, std::move(backing), std::move(keys), known, use);
+  }
+
+ private:
+  /// One that had a journal a moment ago.
+  static Result<File> open_left(const ContentContext& context, BackingFile backing,
+                                std::shared_ptr<const FileKeys> keys, const KnownGenerations& known,
+                                Use use) {
+    auto left = context.journals.find(keys->file);
     if (!left) return std::move(left).error();
     // Another may have applied it meanwhile: then what was read is old.
     const RawHeader again = TRY(read_raw_header(backing));
@@ -69,7 +80,6 @@ class EncryptedFile::Opening {
     return opening.from_journal(again, std::move(**left));
   }
 
- private:
   Opening(const ContentContext& context, BackingFile backing, std::shared_ptr<const FileKeys> keys,
           const KnownGenerations& known, Use use)
       : context_(context),
@@ -82,15 +92,14 @@ class EncryptedFile::Opening {
   Result<File> from_slots(const RawHeader& raw) {
     HeaderSlots slots = TRY(HeaderSlots::open(raw, *keys_, context_.store));
     const std::uint64_t newest = slots.current().generation;
-    if (newest <= known_.recorded) return build(std::move(slots), {});
+    if (newest <= known_.recorded || known_.written_now) return build(std::move(slots), {});
     if (newest <= known_.noted) {
       slots.doubt();
       File file = TRY(build(std::move(slots), {}));
       file->spare_older();
       return file;
     }
-    // After a crash, or beside another program that has it open: a header may be there without its
-    // data.
+    // After a crash a header may be there without its data.
     auto whole = checked(slots, {});
     Recovery recovery{.checked_whole = true};
     const bool has_older =
@@ -126,11 +135,12 @@ class EncryptedFile::Opening {
       const Pieces pieces = Pieces(content.pieces).first(state.pieces);
       HeaderSlots advanced = slots;
       advanced.advance(state.header);
-      const bool sure = state.settled || generation <= known_.recorded;
+      const bool sure = state.settled || generation <= known_.recorded || known_.written_now;
       auto file = sure ? build(std::move(advanced), pieces) : checked(std::move(advanced), pieces);
       if (is_damage(file)) continue;
       if (!file) return file;
       if (settles()) TRY((*file)->apply_left());
+      if (known_.written_now) return file;  // nothing to recover: it is at work
       (*file)->recovery_ =
           Recovery{.from_journal = generation - newest,
                    .journal_bytes = bytes,
@@ -203,8 +213,28 @@ Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open(const ContentContext&
                                                            const RawHeader& raw,
                                                            std::shared_ptr<const FileKeys> keys,
                                                            const KnownGenerations& known) {
+  if (!context.journals.writable()) {
+    return open_beside(context, std::move(backing), std::move(keys), known);
+  }
   return Opening::open(context, std::move(backing), raw, std::move(keys), known,
                        Opening::Use::kAll);
+}
+
+/// Another program may write to the file. How it looks is noted before anything is read of it, so
+/// that whatever changes from then on is seen to have changed. What is read of a journal that is
+/// being written or applied, and of a header in the midst of being written, authenticates or is no
+/// state; a state that went away while it was put together is found out by the reads, none of which
+/// believes anything but its hash tree (`refresh`).
+Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open_beside(
+    const ContentContext& context, BackingFile backing, std::shared_ptr<const FileKeys> keys,
+    const KnownGenerations& known) {
+  const BackingStamp stamp = TRY(stamp_of(backing, context.journals, keys->file));
+  const RawHeader raw = TRY(read_raw_header(backing));
+  auto file = TRY(
+      Opening::open(context, std::move(backing), raw, std::move(keys), known, Opening::Use::kAll));
+  MutexLock turn(file->commit_mutex_);
+  file->stamp_ = stamp;
+  return file;
 }
 
 Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open_damaged(

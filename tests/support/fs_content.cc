@@ -142,9 +142,9 @@ ContentWorld::ContentWorld(AeadEngine::Choice choice, std::size_t cache_bytes)
   store_.bytes.fill(0x5c);
 }
 
-ContentContext ContentWorld::context(Syscalls& calls) {
+ContentContext ContentWorld::context(Syscalls& calls, bool writable) {
   auto dir = BackingDir::open_root(calls, journals_.path());
-  auto journals = dir ? JournalDir::open(std::move(*dir), true)
+  auto journals = dir ? JournalDir::open(std::move(*dir), writable)
                       : Result<std::unique_ptr<JournalDir>>(std::move(dir).error());
   if (!journals) throw std::runtime_error(journals.error().message());
   JournalDir& opened = **journals;
@@ -176,6 +176,14 @@ Result<std::unique_ptr<EncryptedFile>> ContentWorld::open(
   const RawHeader raw = TRY(read_raw_header(file));
   TRY(peek_header(raw));
   return EncryptedFile::open(context(calls), std::move(file), raw, keys, known);
+}
+
+Result<std::unique_ptr<EncryptedFile>> ContentWorld::open_beside(
+    const MemoryFile& backing, const std::shared_ptr<const FileKeys>& keys,
+    const KnownGenerations& known) {
+  BackingFile file = backing.open();
+  const RawHeader raw = TRY(read_raw_header(file));
+  return EncryptedFile::open(context(real_syscalls(), false), std::move(file), raw, keys, known);
 }
 
 Result<void> drop_binding(EncryptedFile& file, const Binding& binding) {

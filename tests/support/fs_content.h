@@ -61,7 +61,7 @@ class ContentWorld {
                         std::size_t cache_bytes = std::size_t{4} << 20);
 
   /// With the journals as a program finds them that begins now.
-  [[nodiscard]] ContentContext context(Syscalls& calls = real_syscalls());
+  [[nodiscard]] ContentContext context(Syscalls& calls = real_syscalls(), bool writable = true);
   /// Where journals lie.
   [[nodiscard]] const TempDir& journals() const { return journals_; }
   [[nodiscard]] const AeadEngine& engine() const { return engine_; }
@@ -81,6 +81,10 @@ class ContentWorld {
                                               Syscalls& calls = real_syscalls(),
                                               const KnownGenerations& known = kOnRecord);
   static constexpr KnownGenerations kOnRecord{.recorded = ~std::uint64_t{0}};
+  /// As a program does that only reads, beside one that writes.
+  Result<std::unique_ptr<EncryptedFile>> open_beside(const MemoryFile& backing,
+                                                     const std::shared_ptr<const FileKeys>& keys,
+                                                     const KnownGenerations& known);
 
  private:
   AeadEngine engine_;

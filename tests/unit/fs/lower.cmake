@@ -20,6 +20,7 @@ target_link_libraries(coffer_content_test_support PUBLIC coffer_fs_test_support 
 
 coffer_unit_test(unit_content
   SOURCES content/allocate_test.cc content/crash_test.cc content/encrypted_file_faults_test.cc content/encrypted_file_model_test.cc
+          content/encrypted_file_refresh_test.cc content/encrypted_file_refresh_threads_test.cc
           content/encrypted_file_rollback_test.cc content/encrypted_file_seek_test.cc
           content/encrypted_file_sync_test.cc content/encrypted_file_tamper_test.cc
           content/encrypted_file_test.cc content/encrypted_file_threads_test.cc content/golden_file_test.cc
