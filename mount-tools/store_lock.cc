@@ -41,6 +41,15 @@ struct flock whole_file(short type) {
   return lock;
 }
 
+int open_to_look(const std::string& private_dir) {
+  return ::open((private_dir + "/lock").c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+bool is_held_by_another(const UniqueFd& fd) {
+  struct flock probe = whole_file(F_WRLCK);
+  return fd.valid() && ::fcntl(fd.get(), F_OFD_GETLK, &probe) == 0 && probe.l_type != F_UNLCK;
+}
+
 }  // namespace
 
 Result<StoreLock> StoreLock::take(const std::string& private_dir, const std::string& purpose,
@@ -83,11 +92,13 @@ bool StoreLock::is_noted(const std::string& private_dir) {
   return ::lstat((private_dir + "/lock").c_str(), &status) == 0 && status.st_size > 0;
 }
 
+bool StoreLock::is_held(const std::string& private_dir) {
+  return is_held_by_another(UniqueFd(open_to_look(private_dir)));
+}
+
 std::string StoreLock::holder_control(const std::string& private_dir) {
-  const UniqueFd fd(::open((private_dir + "/lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-  if (!fd.valid()) return "";
-  struct flock probe = whole_file(F_WRLCK);
-  if (::fcntl(fd.get(), F_OFD_GETLK, &probe) != 0 || probe.l_type == F_UNLCK) return "";
+  const UniqueFd fd(open_to_look(private_dir));
+  if (!is_held_by_another(fd)) return "";
   const nlohmann::json note = read_note(fd.get());
   return field(note, "host") == host_name() ? field(note, "control") : "";
 }

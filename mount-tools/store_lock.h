@@ -23,6 +23,9 @@ class StoreLock {
   /// True if somebody holds it, or did not come to its end with it.
   static bool is_noted(const std::string& private_dir);
 
+  /// True if somebody holds it now, as far as the filesystem's locks tell.
+  static bool is_held(const std::string& private_dir);
+
   /// True if the one who held it before did not come to its end.
   [[nodiscard]] bool was_left() const { return was_left_; }
   /// Everything that was to be done is done.

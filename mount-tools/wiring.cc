@@ -47,6 +47,12 @@ Result<std::unique_ptr<OpenStore>> OpenStore::open(const Options& options) {
   vfs_options.directory_cache = directory_budget();
   vfs_options.sizes_are_kept = options.for_kernel;
   vfs_options.after_crash = store->lock_.has_value() && store->lock_->was_left();
+  if (options.read_only) {
+    vfs_options.writing = [dir = config.private_dir()] {
+      if (!StoreLock::is_noted(dir)) return Writing::kNone;
+      return StoreLock::is_held(dir) ? Writing::kNow : Writing::kPerhaps;
+    };
+  }
   vfs_options.report = options.report;
   vfs_options.tell = options.tell;
   vfs_options.begin_xattrs = [raw = store.get()] { return raw->begin_xattrs(); };

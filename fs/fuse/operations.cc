@@ -11,8 +11,8 @@ namespace coffer {
 namespace {
 
 /// How long the kernel may believe names and attributes, in seconds. All changes go through this
-/// mount; what is bounded by it is how long a change of the backing behind its back stays
-/// unnoticed.
+/// mount, or it is read-only; what is bounded by it is how long a change of the backing behind its
+/// back, by the one who writes to the store too, stays unnoticed.
 constexpr double kTimeout = 1.0;
 constexpr std::size_t kLargestRead = std::size_t{1} << 20U;
 
@@ -66,7 +66,6 @@ void serve_entry(fuse_req_t request, const char* operation, fuse_ino_t inode,
 }
 
 void do_init(void* user_data, fuse_conn_info* connection) noexcept {
-  (void)user_data;
   const auto want = [connection](unsigned capability) {
     if ((connection->capable & capability) != 0) connection->want |= capability;
   };
@@ -87,6 +86,13 @@ void do_init(void* user_data, fuse_conn_info* connection) noexcept {
   connection->want &= ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_SPLICE_READ |
                                              FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
                                              FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_HANDLE_KILLPRIV);
+  if (static_cast<FuseContext*>(user_data)->vfs.read_only()) {
+    // Others may change what is mounted here, and nobody tells the kernel: it is to drop what it
+    // has of a file whose size or time has moved, and to keep no symlink's target.
+    connection->want &=
+        ~static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS);
+    want(FUSE_CAP_AUTO_INVAL_DATA);
+  }
   connection->max_write = kLargestRead;
   connection->max_background = 64;
   connection->congestion_threshold = 48;
@@ -218,7 +224,7 @@ void do_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcep
       request, "open", inode,
       [&](Vfs& vfs) { return vfs.open(caller_of(request), InodeId{inode}, info->flags); },
       [&](std::unique_ptr<FileHandle>& handle) {
-        info->keep_cache = 1;
+        info->keep_cache = handle->pages_hold ? 1 : 0;
         keep_handle(*info, handle);
         const int answered = fuse_reply_open(request, info);
         if (answered == 0)

@@ -20,8 +20,8 @@ Result<Entry> Vfs::lookup(const Who& who, InodeId parent, std::string_view name)
 }
 
 bool Vfs::drop_unborn(const Spot& spot, const struct stat& status) {
-  if (!options_.after_crash || !S_ISREG(status.st_mode) ||
-      status.st_size >= static_cast<off_t>(kBodyOffset)) {
+  if (!S_ISREG(status.st_mode) || status.st_size >= static_cast<off_t>(kBodyOffset) ||
+      !may_be_unfinished()) {
     return false;
   }
   if (options_.read_only) return true;
@@ -57,6 +57,7 @@ Result<struct stat> Vfs::plain_status(const Directory& directory, const std::str
     // While the file is open its backing may be ahead of what the size is.
     if (const auto inode = inodes_.find(backing_id(status))) {
       if (const auto open = files_.find(*inode)) {
+        (void)follow(*open);
         status.st_size = static_cast<off_t>(open->content().size());
         return status;
       }
@@ -64,8 +65,8 @@ Result<struct stat> Vfs::plain_status(const Directory& directory, const std::str
     const Geometry geometry(TRY(chunk_log2(directory.scope)));
     const auto backing_size = static_cast<std::uint64_t>(status.st_size);
     auto size = geometry.plain_size(backing_size);
-    // After a crash it may be the tail of an append, of which opening the file tells.
-    if (!size.has_value() && options_.after_crash) size = geometry.plain_size_below(backing_size);
+    // It may be the tail of an append, of which opening the file tells.
+    if (!size.has_value() && may_be_unfinished()) size = geometry.plain_size_below(backing_size);
     if (!size.has_value()) {
       return Error{Code::kCorrupt, EIO,
                    "the backing file has a size that no file has: it was cut, or its creation was "
@@ -81,7 +82,10 @@ Result<struct stat> Vfs::plain_status(const Directory& directory, const std::str
 
 Result<struct stat> Vfs::attributes(const Who& who, InodeId inode) {
   if (const auto open = files_.find(inode)) {
+    // The times first: should the state be newer, the kernel sees them move once more and drops the
+    // pages that it has of both.
     struct stat status = TRY(open->content().backing().status());
+    (void)follow(*open);  // whoever reads is told of what fails
     status.st_size = static_cast<off_t>(open->content().size());
     return status;
   }

@@ -73,7 +73,9 @@ Result<std::unique_ptr<FileHandle>> Vfs::open_as_it_is(const Who& who, InodeId i
       return std::move(cut).error();
     }
   }
-  return std::make_unique<FileHandle>(FileHandle{.file = std::move(file), .rights = rights});
+  auto handle = std::make_unique<FileHandle>(FileHandle{.file = std::move(file), .rights = rights});
+  if (options_.read_only) handle->pages_hold = note_opened(*handle->file);
+  return handle;
 }
 
 /// An empty file is modified by it too, as `> stamp` means it to be.
@@ -96,7 +98,9 @@ Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,
   for (int attempt = 0; attempt < kOpenAttempts; ++attempt) {
     std::shared_ptr<OpenFile> file = files_.acquire(inode);
     if (file != nullptr) {
-      if (auto joined = join(who, *file, request); !joined) {
+      auto joined = join(who, *file, request);
+      if (joined) joined = follow_to_end(*file);
+      if (!joined) {
         let_go(file);
         return std::move(joined).error();
       }
@@ -113,6 +117,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,
         const bool overtaken =
             files_.find(inode) != nullptr || files_.before_reading(inode) != before;
         if (may_be_overtaken(found.error()) && overtaken) continue;
+        if (open_again_beside(found.error(), attempt)) continue;
         return std::move(found).error();
       }
       const OpenFile* const first = opened.get();
@@ -170,6 +175,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
                    "the file was moved, renamed or exchanged in the backing directory"};
     }
     TRY(check_recorded(content->committed(), dek));
+    TRY(check_seen(inode, dek.file, content->committed()));
     notice_xattrs(*content, spot.path);
     if (content->recovery().has_value()) {
       options_.tell(spot.path + ": after a crash: " + told(*content->recovery()));
@@ -201,7 +207,10 @@ Result<Vfs::Released> Vfs::release_key(const FileHeader& claimed, const AccessRe
   Dek dek = TRY(broker_.release(claimed.file, claimed.dek_version, access, use));
   auto keys = FileKeys::derive(content_.engine, TRY(suite_from_number(claimed.suite)), dek.key,
                                dek.file, dek.version, dek.scope);
-  const KnownGenerations generations{.recorded = dek.generation, .noted = noted};
+  const KnownGenerations generations{
+      .recorded = dek.generation,
+      .noted = noted,
+      .written_now = use == DekUse::kOrdinary && options_.writing() == Writing::kNow};
   return Released{std::move(dek), std::move(keys), generations};
 }
 
@@ -295,21 +304,9 @@ Result<std::unique_ptr<EncryptedFile>> Vfs::make_content(const Spot& spot, Backi
                                spot.names->bind_file(dek.file, spot.directory->id, spot.name));
 }
 
-Result<std::size_t> Vfs::read(FileHandle& handle, std::uint64_t offset, MutableBytes out) {
-  if (!handle.rights.contains(Right::kRead)) return errno_error(EBADF);
-  return handle.file->content().read(offset, out);
-}
-
 Result<std::size_t> Vfs::write(FileHandle& handle, std::uint64_t offset, Bytes data) {
   if (!handle.rights.contains(Right::kWrite)) return errno_error(EBADF);
   return handle.file->content().write(offset, data);
-}
-
-Result<std::uint64_t> Vfs::seek(FileHandle& handle, std::uint64_t offset, int whence) {
-  EncryptedFile& content = handle.file->content();
-  if (whence == SEEK_DATA) return content.seek_data(offset);
-  if (whence == SEEK_HOLE) return content.seek_hole(offset);
-  return errno_error(EINVAL);
 }
 
 Result<void> Vfs::allocate(FileHandle& handle, int mode, std::uint64_t offset,

@@ -60,6 +60,15 @@ class InodeTable {
   /// The inode of a backing object if the kernel holds it.
   [[nodiscard]] std::optional<InodeId> find(BackingId backing) const;
 
+  // For a mount that another program's changes are seen in.
+  /// The file of an inode was opened in this state. True if all that the kernel may have kept of
+  /// its pages since the last time is of this very state.
+  bool note_opened(InodeId inode, FileId file, std::uint64_t generation);
+  /// It has this state now, while it is open.
+  void note_changed(InodeId inode, std::uint64_t generation);
+  /// The newest generation that was noted of this file at this inode; 0 if none was.
+  [[nodiscard]] std::uint64_t noted_generation(InodeId inode, FileId file) const;
+
   /// An entry is gone; the object with it if it was its last. One that has other links, whether
   /// they are known here or not, is the same inode when it is found by them.
   void drop_place(BackingId backing, InodeId parent, std::string_view name, bool last);
@@ -82,6 +91,9 @@ class InodeTable {
     std::uint64_t references = 0;
     std::uint64_t children = 0;  ///< places that name it as their parent
     std::vector<Place> places;
+    FileId file = {};              // whose content was handed out last
+    std::uint64_t generation = 0;  // in its newest state; 0: none was
+    bool mixed = false;            // and in older ones, too, since it was opened last
   };
 
   void add_place(Inode& inode, const Place& place) REQUIRES(mutex_);

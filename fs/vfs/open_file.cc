@@ -18,6 +18,13 @@ Result<void> check_recorded(const CommittedState& state, const Dek& dek) {
   return {};
 }
 
+bool OpenFile::is_due(std::chrono::milliseconds interval) {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+  auto last = last_due_.load(std::memory_order_relaxed);
+  if (now - last < std::chrono::steady_clock::duration(interval).count()) return false;
+  return last_due_.compare_exchange_strong(last, now, std::memory_order_relaxed);
+}
+
 std::shared_ptr<OpenFile> OpenFileTable::acquire(InodeId inode) {
   WriteLock lock(mutex_);
   const auto found = slots_.find(inode);

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -30,7 +31,8 @@ class OpenFile {
         inode_(inode),
         held_(inodes_.hold(inode)),
         opened_generation_(content_->committed().generation),
-        recorded_generation_(recorded_generation) {}
+        recorded_generation_(recorded_generation),
+        last_due_(std::chrono::steady_clock::now().time_since_epoch().count()) {}
   ~OpenFile() {
     if (held_) inodes_.forget(inode_, 1);
   }
@@ -54,6 +56,10 @@ class OpenFile {
   /// True once after that.
   bool take_resized() { return resized_.exchange(false, std::memory_order_relaxed); }
 
+  /// True once in each `interval` from its opening on: for what is to be looked at from time to
+  /// time.
+  bool is_due(std::chrono::milliseconds interval);
+
   /// The generation that the keystore has on record, or is about to.
   [[nodiscard]] std::uint64_t recorded_generation() const {
     return recorded_generation_.load(std::memory_order_relaxed);
@@ -71,6 +77,7 @@ class OpenFile {
   std::atomic<std::uint64_t> recorded_generation_;
   std::atomic<bool> deleted_{false};
   std::atomic<bool> resized_{false};
+  std::atomic<std::chrono::steady_clock::rep> last_due_;
 };
 
 /// The open files by inode, with the number of handles of each. Thread-safe.
@@ -113,6 +120,8 @@ class OpenFileTable {
 struct FileHandle {
   std::shared_ptr<OpenFile> file;
   Rights rights;
+  /// What the kernel has cached of the file's content is of the state that was opened.
+  bool pages_hold = true;
 };
 
 }  // namespace coffer

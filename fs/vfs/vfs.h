@@ -27,6 +27,13 @@ inline constexpr const char* kPrivateDir = ".coffer";
 inline constexpr const char* kTemporaryDir = "tmp";
 inline constexpr const char* kJournalDir = "journal";
 
+/// Whether another program has the store open for writing.
+enum class Writing {
+  kNone,
+  kPerhaps,  ///< one did, and did not come to its end, or is where its lock can't be seen
+  kNow,
+};
+
 /// What an open directory reads from. One reader at a time.
 struct DirectoryHandle {
   InodeId inode;
@@ -61,6 +68,8 @@ class Vfs {
     bool sizes_are_kept = false;
     /// The last program that wrote to the store did not come to its end.
     bool after_crash = false;
+    /// Of a read-only one: says who is at work beside it. Called by several threads at once.
+    std::function<Writing()> writing = [] { return Writing::kNone; };
     /// Called before the first object of the store gets an extended attribute: raises the store's
     /// format and has the keystore note it (fs/FORMAT.md, 8 and 10), durably. By several threads at
     /// once, perhaps, and again after a failure.
@@ -353,6 +362,26 @@ class Vfs {
                                               Rights rights, Entry& entry);
   Result<std::unique_ptr<EncryptedFile>> make_content(const Spot& spot, BackingFile backing,
                                                       const Dek& dek);
+
+  // follow.cc: a read-only mount beside another program that writes.
+  /// Brings an open file up to the state that another program has committed to it. Nothing to do if
+  /// this mount writes.
+  Result<void> follow(OpenFile& file);
+  /// The same, again for a while if the file was being changed meanwhile.
+  Result<void> follow_to_end(OpenFile& file);
+  /// Runs `use` on the file's content; again if it failed for a change of another program's.
+  template <typename Use>
+  auto following(OpenFile& file, const Use& use) -> decltype(use(file.content()));
+  /// kRolledBack if this mount has seen a newer state of the file.
+  Result<void> check_seen(InodeId inode, FileId file, const CommittedState& state) const;
+  /// True if the kernel's pages of the file are those of the state that was opened.
+  bool note_opened(const OpenFile& file);
+  /// True if what failed is to be tried again, after a pause: another program may have been at work
+  /// on the file.
+  [[nodiscard]] bool try_again_beside(const Error& error, int attempt, int attempts) const;
+  [[nodiscard]] bool open_again_beside(const Error& error, int attempt) const;
+  /// True if there may be files that are not whole: after a crash, or while they are being made.
+  [[nodiscard]] bool may_be_unfinished() const;
 
   // namespace.cc
   /// The file behind an entry that is about to lose a link, with a handle counted. Null if its key

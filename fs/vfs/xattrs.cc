@@ -87,6 +87,7 @@ Result<std::shared_ptr<const KnownXattrs>> Vfs::xattrs_of(const Who& who, InodeI
   }
   const std::uint64_t before = xattr_cache_.before_reading();
   const auto open = files_.find(inode);
+  if (open) (void)follow(*open);
   if (open && all_zero(open->content().xattrs())) return kNone;
   auto known = kNone;
   // The header of one that is open may stand in its journal alone.
@@ -123,6 +124,7 @@ Result<KnownXattrs> Vfs::read_file_xattrs(const Who& who, InodeId inode, Right r
       if (all_zero(hash)) return XattrSet{};
       auto set = xattrs_.load(owner_of(content.keys()), hash);
       // One that was replaced meanwhile is gone.
+      if (!set) (void)follow(*file);
       if (set || content.xattrs() == hash) return set;
     }
   };

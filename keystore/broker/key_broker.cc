@@ -133,6 +133,10 @@ Result<Dek> KeyBroker::release(FileId file, KeyVersion version, const AccessRequ
   return dek;
 }
 
+Result<FileRecord> KeyBroker::recorded(FileId file, KeyVersion version) {
+  return keyring_.recorded(file, version);
+}
+
 Result<Dek> KeyBroker::release_new(const AccessRequest& request) {
   const Decision decision = TRY(decide(request, false));
   if (!pool_.has_value()) {

@@ -42,6 +42,10 @@ class KeyBroker {
   Result<Dek> release(FileId file, KeyVersion version, const AccessRequest& request,
                       DekUse use = DekUse::kOrdinary);
 
+  /// What is on record of a file's state; no key of it. For who has the file open, and so was
+  /// decided about.
+  Result<FileRecord> recorded(FileId file, KeyVersion version);
+
   /// A DEK for a file about to be made, with the file's id.
   Result<Dek> release_new(const AccessRequest& request);
   /// One that release_new gave and no file was made with.

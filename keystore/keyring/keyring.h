@@ -27,6 +27,8 @@ struct KeystorePeek {
   MasterKeyRecord master;
 };
 
+struct StoredDek;
+
 /// The keystore: scopes, KEKs, DEKs and grants in an SQLite file, all keys wrapped
 /// (keystore/FORMAT.md). Thread-safe. No lock is held while the KMS is asked.
 class Keyring {
@@ -88,6 +90,8 @@ class Keyring {
   /// One file's DEK. kKeyUnavailable if there is no such key or the KMS can't be asked, kRevoked if
   /// its state forbids use, kCorrupt if the row was altered.
   Result<Dek> dek(FileId file, KeyVersion version, DekUse use = DekUse::kOrdinary);
+  /// What is on record of one file, without its key. Errors as `dek`'s, whatever its state.
+  Result<FileRecord> recorded(FileId file, KeyVersion version);
   /// Records what became of files, in one transaction. Of a record older than what stands there
   /// only a deactivation is kept; nothing changes a key that is no longer active, or an altered
   /// row.
@@ -134,6 +138,8 @@ class Keyring {
           MasterKms& master, const Clock& clock, std::int64_t key_ttl_s);
 
   Result<std::shared_ptr<const PolicyKeys>> policy_keys();
+  /// An authenticated row. kKeyUnavailable if there is none.
+  Result<StoredDek> stored_dek(FileId file, KeyVersion version);
   Result<std::shared_ptr<const SecretBytes>> kek(KekId id);
   Result<ScopeRow> scope_row(ScopeId scope);
   Result<ScopeId> next_scope_id();

@@ -8,10 +8,6 @@
 #include "keystore/keyring/keyring.h"
 
 namespace coffer {
-namespace {
-
-constexpr std::size_t kKeySize = 32;
-constexpr std::size_t kRecordMacSize = 16;
 
 /// The part of a DEK row that its record MAC covers.
 struct DekRecord {
@@ -23,6 +19,20 @@ struct DekRecord {
   std::uint64_t generation = 0;
   Digest root{};
 };
+
+/// A DEK row as it lies in the table.
+struct StoredDek {
+  DekRecord record;
+  KeyVersion kek_version;
+  ByteVector wrapped;
+  ByteVector mac;
+  bool well_formed = false;  ///< every number within its bounds, every blob of its length
+};
+
+namespace {
+
+constexpr std::size_t kKeySize = 32;
+constexpr std::size_t kRecordMacSize = 16;
 
 ByteVector encode(const DekRecord& record) {
   return ByteWriter()
@@ -74,15 +84,6 @@ Digest digest_from(Bytes bytes) {
   if (bytes.size() == digest.size()) std::copy(bytes.begin(), bytes.end(), digest.begin());
   return digest;
 }
-
-/// A DEK row as it lies in the table.
-struct StoredDek {
-  DekRecord record;
-  KeyVersion kek_version;
-  ByteVector wrapped;
-  ByteVector mac;
-  bool well_formed = false;  ///< every number within its bounds, every blob of its length
-};
 
 constexpr Sql kSelectDek =
     "SELECT scope_id, kek_version, state, wrapped, changed_at, generation, root, record_mac"
@@ -270,7 +271,7 @@ Result<void> Keyring::discard_deks(std::span<const FileId> files) {
   return transaction.commit();
 }
 
-Result<Dek> Keyring::dek(FileId file, KeyVersion version, DekUse use) {
+Result<StoredDek> Keyring::stored_dek(FileId file, KeyVersion version) {
   const auto policy_keys_now = TRY(policy_keys());
   std::optional<StoredDek> stored;
   {
@@ -282,13 +283,27 @@ Result<Dek> Keyring::dek(FileId file, KeyVersion version, DekUse use) {
     return Error{Code::kKeyUnavailable, 0, "the keystore has no key for file " + file.hex()};
   }
   TRY(authenticate(policy_keys_now->records, *stored));
-  const DekRecord& record = stored->record;
+  return std::move(*stored);
+}
+
+Result<FileRecord> Keyring::recorded(FileId file, KeyVersion version) {
+  const DekRecord record = TRY(stored_dek(file, version)).record;
+  return FileRecord{.file = file,
+                    .version = version,
+                    .state = record.state,
+                    .generation = record.generation,
+                    .root = record.root};
+}
+
+Result<Dek> Keyring::dek(FileId file, KeyVersion version, DekUse use) {
+  const StoredDek stored = TRY(stored_dek(file, version));
+  const DekRecord& record = stored.record;
   if (!usable_for(record.state, use)) {
     return Error{Code::kRevoked, 0,
                  "the key of file " + file.hex() + " is " + std::string(to_string(record.state))};
   }
   KeyContext key_context =
-      context(KeyContext::Purpose::kDek, record.scope, stored->kek_version, version);
+      context(KeyContext::Purpose::kDek, record.scope, stored.kek_version, version);
   key_context.file = file;
   Dek dek{.file = file,
           .version = version,
@@ -297,11 +312,11 @@ Result<Dek> Keyring::dek(FileId file, KeyVersion version, DekUse use) {
           .generation = record.generation,
           .root = record.root,
           .key = {}};
-  if (stored->kek_version.value == 0) {
-    dek.key = TRY(master_.unwrap(stored->wrapped, key_context));
+  if (stored.kek_version.value == 0) {
+    dek.key = TRY(master_.unwrap(stored.wrapped, key_context));
   } else {
-    const auto kek_key = TRY(kek(KekId{record.scope, stored->kek_version}));
-    dek.key = TRY(open_box(kek_key->expose(), key_context.encode(), stored->wrapped));
+    const auto kek_key = TRY(kek(KekId{record.scope, stored.kek_version}));
+    dek.key = TRY(open_box(kek_key->expose(), key_context.encode(), stored.wrapped));
   }
   if (dek.key.size() != kKeySize)
     return Error{Code::kCorrupt, 0, "keystore: a data key has a wrong length"};
