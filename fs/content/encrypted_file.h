@@ -53,7 +53,7 @@ struct CommittedState {
 
 /// How header and journal of a file looked: differs whenever a program may have committed to it.
 struct BackingStamp {
-  Digest header{};
+  Digest header{};            ///< and of the journal's head, which each life of it has anew
   std::uint64_t journal = 0;  ///< inode number; 0: there was none
   std::int64_t journal_size = 0;
   std::int64_t journal_changed_ns = 0;

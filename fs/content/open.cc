@@ -55,31 +55,29 @@ class EncryptedFile::Opening {
   static Result<File> open(const ContentContext& context, BackingFile backing, const RawHeader& raw,
                            std::shared_ptr<const FileKeys> keys, const KnownGenerations& known,
                            Use use) {
-    if (!TRY(context.journals.find(keys->file))) {
-      return Opening(context, std::move(backing), std::move(keys), known, use).from_slots(raw);
-    }
-    // Who applies nothing waits for nobody.
+    // Who applies nothing waits for nobody, and for whom another may do it meanwhile `raw` is old.
     if (!context.journals.writable()) {
       return open_left(context, std::move(backing), std::move(keys), known, use);
+    }
+    if (!TRY(context.journals.find(keys->file))) {
+      return Opening(context, std::move(backing), std::move(keys), known, use).from_slots(raw);
     }
     MutexLock turn(context.journals.settling());
     return open_left(context, std::move(backing), std::move(keys), known, use);
   }
 
- private:
-  /// One that had a journal a moment ago.
+  /// The header is read after the journal: what stood in one that was applied meanwhile, and is
+  /// gone, stands in the header by then.
   static Result<File> open_left(const ContentContext& context, BackingFile backing,
                                 std::shared_ptr<const FileKeys> keys, const KnownGenerations& known,
                                 Use use) {
-    auto left = context.journals.find(keys->file);
-    if (!left) return std::move(left).error();
-    // Another may have applied it meanwhile: then what was read is old.
-    const RawHeader again = TRY(read_raw_header(backing));
+    auto left = TRY(context.journals.find(keys->file));
     Opening opening(context, std::move(backing), std::move(keys), known, use);
-    if (!left->has_value()) return opening.from_slots(again);
-    return opening.from_journal(again, std::move(**left));
+    if (left.has_value()) return opening.from_journal(std::move(*left));
+    return opening.from_slots(TRY(read_raw_header(*opening.backing_)));
   }
 
+ private:
   Opening(const ContentContext& context, BackingFile backing, std::shared_ptr<const FileKeys> keys,
           const KnownGenerations& known, Use use)
       : context_(context),
@@ -122,9 +120,10 @@ class EncryptedFile::Opening {
   }
 
   /// As the journal says that a crash left, if it says anything.
-  Result<File> from_journal(const RawHeader& raw, BackingFile left) {
-    const HeaderSlots slots = TRY(HeaderSlots::open(raw, *keys_, context_.store));
+  Result<File> from_journal(BackingFile left) {
     const JournalContent content = TRY(read_journal(left, *keys_, context_.store));
+    const RawHeader raw = TRY(read_raw_header(*backing_));
+    const HeaderSlots slots = TRY(HeaderSlots::open(raw, *keys_, context_.store));
     const auto bytes = static_cast<std::uint64_t>(TRY(left.status()).st_size);
     const std::uint64_t newest = slots.current().generation;
     journal_ = std::move(left);
@@ -214,7 +213,10 @@ Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open(const ContentContext&
                                                            std::shared_ptr<const FileKeys> keys,
                                                            const KnownGenerations& known) {
   if (!context.journals.writable()) {
-    return open_beside(context, std::move(backing), std::move(keys), known);
+    auto file = TRY(open_beside(context, std::move(backing), std::move(keys), known));
+    // Should the newest header have been half written just then, an older one was taken.
+    if (known.written_now && TRY(file->overtaken())) (void)file->refresh(known);
+    return file;
   }
   return Opening::open(context, std::move(backing), raw, std::move(keys), known,
                        Opening::Use::kAll);
@@ -229,9 +231,8 @@ Result<std::unique_ptr<EncryptedFile>> EncryptedFile::open_beside(
     const ContentContext& context, BackingFile backing, std::shared_ptr<const FileKeys> keys,
     const KnownGenerations& known) {
   const BackingStamp stamp = TRY(stamp_of(backing, context.journals, keys->file));
-  const RawHeader raw = TRY(read_raw_header(backing));
   auto file = TRY(
-      Opening::open(context, std::move(backing), raw, std::move(keys), known, Opening::Use::kAll));
+      Opening::open_left(context, std::move(backing), std::move(keys), known, Opening::Use::kAll));
   MutexLock turn(file->commit_mutex_);
   file->stamp_ = stamp;
   return file;

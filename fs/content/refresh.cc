@@ -1,6 +1,8 @@
 // How an open file follows another program that writes to it: the part of EncryptedFile for
 // read-only mounts beside a read-write one. The rest is in encrypted_file.cc.
 
+#include <algorithm>
+
 #include "fs/content/encrypted_file.h"
 #include "keystore/crypto/digest.h"
 
@@ -8,14 +10,18 @@ namespace coffer {
 
 Result<BackingStamp> stamp_of(const BackingFile& backing, const JournalDir& journals, FileId file) {
   BackingStamp stamp;
+  std::array<std::uint8_t, kJournalHeadSize + sizeof(RawHeader)> looked_at{};
   if (const auto journal = TRY(journals.find(file))) {
     const struct stat status = TRY(journal->status());
     stamp.journal = status.st_ino;
     stamp.journal_size = status.st_size;
     stamp.journal_changed_ns = status.st_ctim.tv_sec * 1'000'000'000LL + status.st_ctim.tv_nsec;
+    TRY(journal->read(0, MutableBytes(looked_at).first(kJournalHeadSize)));
   }
   const RawHeader raw = TRY(read_raw_header(backing));
-  stamp.header = sha256({raw.slots[0].data(), sizeof raw});
+  auto out = looked_at.begin() + kJournalHeadSize;
+  for (const Block& slot : raw.slots) out = std::copy(slot.begin(), slot.end(), out);
+  stamp.header = sha256(looked_at);
   return stamp;
 }
 
