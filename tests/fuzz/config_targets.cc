@@ -6,10 +6,12 @@
 #include <sstream>
 
 #include "fs/fuse/mount_table.h"
+#include "fs/identity/thread_status.h"
 #include "keystore/access/selector.h"
 #include "keystore/broker/policy.h"
 #include "keystore/cli/store_config.h"
 #include "keystore/cli/values.h"
+#include "mount-tools/store_lock.h"
 
 namespace coffer::fuzz {
 namespace {
@@ -70,6 +72,58 @@ std::vector<ByteVector> store_config_seeds() {
        "format = 1\nstore = '00112233445566778899AABBCCDDEEFF'\nkeystore = \"/a/b c\\u00e9.db\"\n",
        "format = 2\nstore = \"00\"\nkeystore = \"k\"\n", "format = 1", "[a]\nb = [1, {c = 2}]\n",
        "format = 1979-05-27\n"});
+}
+
+/// What the holder of a store's lock wrote of itself, as the next one reads it.
+int fuzz_lock_note(const std::uint8_t* data, std::size_t size) {
+  static const std::string private_dir = scratch_directory("locked");
+  static const auto held = StoreLock::take(private_dir, "fuzzing", "/run/socket");
+  require(held.ok(), "a lock can be taken");
+  put_file(private_dir + "/lock", {data, size});
+  require(StoreLock::is_noted(private_dir) == (size > 0), "a note is there if any byte is");
+  const auto second = StoreLock::take(private_dir, "again", "");
+  require(!second && second.error().code == Code::kBusy, "a lock that is held is held");
+  const std::string control = StoreLock::holder_control(private_dir);
+  if (size == 0) require(control.empty(), "no note, no control socket");
+  require(held->set_control("fuzzing", "/run/again").ok() &&
+              StoreLock::holder_control(private_dir) == "/run/again",
+          "the holder's own note says where it can be asked");
+  return 0;
+}
+
+std::vector<ByteVector> lock_note_seeds() {
+  return texts(
+      {R"({"host":"here","pid":7,"purpose":"mounted at /mnt","control":"/run/coffer/0.sock"})",
+       R"({"host":["a",{"b":1.5e300}],"pid":null,"purpose":"\u0000\ud83d\ude00"})", "[[[[", "{}",
+       "\"", ""});
+}
+
+/// /proc/TID/status: by itself, and with groups among lines of a process's own making.
+int fuzz_thread_status(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text = as_text(Bytes(data, size));
+  if (const auto status = parse_thread_status(text)) {
+    require(status->tgid > 0, "a thread belongs to a process");
+    require(status->groups.size() <= text.size(), "no more groups than the text has room for");
+  }
+  Input input(data, size);
+  std::vector<gid_t> groups;
+  for (std::size_t left = input.byte() % 8; left > 0; --left)
+    groups.push_back(input.number<std::uint32_t>());
+  const Bytes rest = input.rest();
+  // The kernel writes a newline in a name as two letters.
+  std::string name(as_text(rest));
+  std::erase(name, '\n');
+  std::string made = "Name:\t" + name + "\nTgid:\t77\nGroups:\t";
+  for (const gid_t group : groups) made += std::to_string(group) + " ";
+  const auto status = parse_thread_status(made + "\nNStgid:\t1\n");
+  require(status.has_value() && status->tgid == 77 && status->groups == groups,
+          "a thread has the groups that the kernel says");
+  return 0;
+}
+
+std::vector<ByteVector> thread_status_seeds() {
+  return texts({"Name:\tcat\nTgid:\t12\nGroups:\t0 4 27 \n", "Tgid:\t1\nGroups:\n",
+                "Groups:\t4294967295 4294967296\nTgid: 1\n", "Tgid:\t-1\nGroups:\tx\n", "Tgid:"});
 }
 
 /// A length, a mount point of that length, and a table around its line.

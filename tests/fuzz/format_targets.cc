@@ -27,6 +27,7 @@ FileHeader sample_header(std::uint64_t generation, std::size_t bindings) {
   header.generation = generation;
   header.root.fill(5);
   header.commitment.fill(6);
+  if (generation > 1) header.xattrs.fill(7);
   for (std::size_t i = 0; i < bindings; ++i) {
     header.bindings.emplace_back().fill(static_cast<std::uint8_t>(i + 1));
   }
@@ -43,7 +44,7 @@ bool equal_headers(const FileHeader& a, const FileHeader& b) {
   return a.suite == b.suite && a.chunk_log2 == b.chunk_log2 && a.store == b.store &&
          a.file == b.file && a.dek_version == b.dek_version && a.scope == b.scope &&
          a.plain_size == b.plain_size && a.generation == b.generation && a.root == b.root &&
-         a.commitment == b.commitment && a.bindings == b.bindings;
+         a.commitment == b.commitment && a.xattrs == b.xattrs && a.bindings == b.bindings;
 }
 
 /// Two states of one file, sealed in the two slots, and another file's slot to take parts of.
@@ -184,6 +185,7 @@ std::vector<ByteVector> directory_record_seeds() {
   std::vector<ByteVector> seeds = {encoded(record)};
   record.bindings.assign(kMaxDirectoryBindings, Binding{9});
   record.generation = UINT64_MAX;
+  record.xattrs.fill(7);
   seeds.push_back(encoded(record));
   return seeds;
 }

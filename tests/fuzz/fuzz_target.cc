@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -97,6 +98,12 @@ const std::string& scratch_directory() {
   };
   static const Scratch scratch;
   return scratch.path;
+}
+
+std::string scratch_directory(const std::string& name) {
+  std::string path = scratch_directory() + "/" + name;
+  require(::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST, "a directory can be made");
+  return path;
 }
 
 void put_file(const std::string& path, Bytes content) {

@@ -80,6 +80,8 @@ ByteVector altered(ByteVector original, Input& input, Bytes other = {});
 /// A directory for what can only be read from a file, in memory where the system has such a place;
 /// gone with the program.
 const std::string& scratch_directory();
+/// A directory of that one, made when it is first asked for.
+std::string scratch_directory(const std::string& name);
 /// Makes `path` hold these bytes and no others, mode 0600, without waiting for a disk.
 void put_file(const std::string& path, Bytes content);
 

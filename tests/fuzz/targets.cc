@@ -1,6 +1,8 @@
 #include <array>
 
+#include "tests/fuzz/attribute_targets.h"
 #include "tests/fuzz/config_targets.h"
+#include "tests/fuzz/content_targets.h"
 #include "tests/fuzz/format_targets.h"
 #include "tests/fuzz/keystore_targets.h"
 #include "tests/fuzz/names_targets.h"
@@ -14,6 +16,12 @@ std::span<const Target> all_targets() {
       Target{"tree_node", fuzz_tree_node, tree_node_seeds},
       Target{"directory_record", fuzz_directory_record, directory_record_seeds},
       Target{"geometry", fuzz_geometry, geometry_seeds},
+      Target{"journal_parts", fuzz_journal_parts, journal_parts_seeds, 2},
+      Target{"journal", fuzz_journal, journal_seeds, 20},
+      Target{"xattr_set", fuzz_xattr_set, xattr_set_seeds},
+      Target{"xattr_sidecar", fuzz_xattr_sidecar, xattr_sidecar_seeds, 10},
+      Target{"acl", fuzz_acl, acl_seeds},
+      Target{"lock_note", fuzz_lock_note, lock_note_seeds, 10},
       Target{"text_encodings", fuzz_text_encodings, text_encodings_seeds},
       Target{"stored_name", fuzz_stored_name, stored_name_seeds, 4},
       Target{"stored_target", fuzz_stored_target, stored_target_seeds, 4},
@@ -25,6 +33,7 @@ std::span<const Target> all_targets() {
       Target{"policy_rows", fuzz_policy_rows, policy_rows_seeds, 10},
       Target{"keystore_file", fuzz_keystore_file, keystore_file_seeds, 100},
       Target{"store_config", fuzz_store_config, store_config_seeds, 10},
+      Target{"thread_status", fuzz_thread_status, thread_status_seeds},
       Target{"mount_table", fuzz_mount_table, mount_table_seeds, 2},
       Target{"selector", fuzz_selector, selector_seeds},
       Target{"policy_path", fuzz_policy_path, policy_path_seeds},
