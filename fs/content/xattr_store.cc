@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
+#include <utility>
 
 #include "keystore/crypto/digest.h"
 #include "keystore/crypto/random.h"
@@ -9,7 +11,6 @@
 namespace coffer {
 namespace {
 
-constexpr const char* kXattrDir = "xattrs";
 constexpr std::string_view kMagic = "COFFER-X";
 constexpr std::uint16_t kVersion = 1;
 
@@ -80,6 +81,10 @@ Result<ByteVector> read_whole(const BackingDir& dir, const std::string& name) {
 
 }  // namespace
 
+std::string XattrStore::place(Bytes id, const Hash& hash) {
+  return fan_of(id) + "/" + file_name(id, hash);
+}
+
 Result<XattrSet> XattrStore::load(const XattrOwner& owner, const Hash& hash) const {
   const auto read = [&]() -> Result<ByteVector> {
     const auto all = TRY(private_dir_->open_dir(kXattrDir));
@@ -132,6 +137,27 @@ void XattrStore::drop(Bytes id, const Hash& hash) const {
   const auto all = private_dir_->open_dir(kXattrDir);
   if (!all) return;
   if (const auto dir = (*all)->open_dir(fan_of(id))) (void)(*dir)->remove_file(file_name(id, hash));
+}
+
+std::size_t XattrStore::retire(Bytes id, const Hash& hash) {
+  MutexLock lock(mutex_);
+  if (!all_zero(hash)) retired_.push_back({ByteVector(id.begin(), id.end()), hash});
+  return retired_.size();
+}
+
+std::size_t XattrStore::retired() {
+  MutexLock lock(mutex_);
+  return retired_.size();
+}
+
+std::vector<XattrStore::Retired> XattrStore::take_retired() {
+  MutexLock lock(mutex_);
+  return std::exchange(retired_, {});
+}
+
+void XattrStore::keep_retired(std::vector<Retired> retired) {
+  MutexLock lock(mutex_);
+  std::move(retired.begin(), retired.end(), std::back_inserter(retired_));
 }
 
 }  // namespace coffer

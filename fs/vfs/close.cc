@@ -32,7 +32,7 @@ void Vfs::let_go(const std::shared_ptr<OpenFile>& file) {
 void Vfs::drop_handle(const std::shared_ptr<OpenFile>& file) {
   if (!files_.release(file->inode()) || !file->deleted()) return;
   file->content().abandon();
-  xattrs_.drop(file->content().keys().file.view(), file->content().xattrs());
+  retire_xattrs(file->content().keys().file.view(), file->content().xattrs());
   note_state(*file);
 }
 
@@ -116,7 +116,7 @@ Result<void> Vfs::make_durable() {
     auto bindings = file->content().retired();
     if (!bindings.empty()) retired.emplace_back(std::move(file), std::move(bindings));
   }
-  auto synced = new_files_.sync_filesystem();
+  auto synced = sync_backing();
   for (const auto& [file, bindings] : retired) {
     if (!synced) break;
     report_of(*file, file->content().drop_retired(bindings));

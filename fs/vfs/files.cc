@@ -278,7 +278,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::create_at(const Who& who, const Spot& spo
   if (!made) {
     if (there) there = !spot.backing().remove_file(spot.stored.text).ok();
     drop_unused_sidecar(spot);
-    if (!there) xattrs_.drop(dek.file.view(), xattrs);
+    if (!there) retire_xattrs(dek.file.view(), xattrs);
     // A key that a file may be left with is not given to another.
     if (!there) broker_.take_back(std::move(dek));
     return made;

@@ -328,12 +328,12 @@ Result<void> Vfs::check_empty(const Spot& spot, const struct stat& status) const
 
 /// Of a directory that was moved to .coffer/tmp to be removed. What can't be read leaves garbage
 /// behind.
-void Vfs::drop_record_xattrs(const ScopeNames& names, const std::string& temporary) {
+void Vfs::retire_record_xattrs(const ScopeNames& names, const std::string& temporary) {
   if (!may_have_xattrs()) return;
   const auto dir = temporary_->open_dir(temporary);
   const auto block = dir ? read_directory_block(**dir) : Result<ByteVector>(dir.error());
   const auto record = block ? names.open_directory(*block) : Result<DirectoryRecord>(block.error());
-  if (record) xattrs_.drop(record->dir.view(), record->xattrs);
+  if (record) retire_xattrs(record->dir.view(), record->xattrs);
 }
 
 Result<void> Vfs::discard_directory(const Spot& spot, const struct stat& status) {
@@ -345,7 +345,7 @@ Result<void> Vfs::discard_directory(const Spot& spot, const struct stat& status)
   // Stays in directories_ until the kernel forgets it: whoever has it open, or works in it, may
   // still ask for its attributes.
   inodes_.drop_place(backing_id(status), spot.parent, spot.name, true);
-  drop_record_xattrs(*spot.names, temporary);
+  retire_record_xattrs(*spot.names, temporary);
   drop_directory(*temporary_, temporary);
   return {};
 }

@@ -99,6 +99,10 @@ Result<void> Vfs::finish() {
   for (int round = 0; round < 2 && recorder_ != nullptr; ++round) {
     if (auto flushed = recorder_->flush(); !flushed) outcome = std::move(flushed);
   }
+  // Of directories nothing is recorded.
+  if (xattrs_.retired() > 0) {
+    if (auto synced = sync_backing(); !synced) outcome = std::move(synced);
+  }
   return outcome;
 }
 

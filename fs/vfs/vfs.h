@@ -313,6 +313,10 @@ class Vfs {
 
   // files.cc
   struct OpenRequest {
+  /// Of an object that was removed: its sidecar goes when that is on the disk.
+  void retire_xattrs(Bytes id, const Hash& hash);
+  /// Puts everything on the backing filesystem on the disk, and drops what waited for that.
+  Result<void> sync_backing();
     Rights rights;
     bool writable;  ///< the descriptor has to be for writing, too
   };
@@ -398,7 +402,7 @@ class Vfs {
   static void drop_unused_sidecar(const Spot& spot);
   [[nodiscard]] Result<void> refuse_scope_roots(const Spot& spot) const;
   Result<void> check_empty(const Spot& spot, const struct stat& status) const;
-  void drop_record_xattrs(const ScopeNames& names, const std::string& temporary);
+  void retire_record_xattrs(const ScopeNames& names, const std::string& temporary);
   /// Takes an empty directory out of the tree and removes it.
   Result<void> discard_directory(const Spot& spot, const struct stat& status);
   /// Makes the directory `dir` of the scope whose names are `names`.
@@ -435,7 +439,7 @@ class Vfs {
   Mutex settling_;  // before all others
   Mutex lingering_mutex_;
   std::vector<std::shared_ptr<OpenFile>> lingering_ GUARDED_BY(lingering_mutex_);
-  const XattrStore xattrs_;
+  XattrStore xattrs_;
   XattrCache xattr_cache_;
   std::atomic<bool> saw_xattrs_{false};  // without the keystore's knowledge
   Mutex records_;                        // while a directory's record is read and replaced

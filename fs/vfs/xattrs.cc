@@ -9,6 +9,9 @@
 namespace coffer {
 namespace {
 
+/// Sidecars of removed objects that wait for the recorder to come by.
+constexpr std::size_t kMostRetired = 4096;
+
 constexpr std::string_view kUser = "user.";
 constexpr std::string_view kTrusted = "trusted.";
 constexpr std::string_view kSecurity = "security.";
@@ -304,6 +307,22 @@ Result<Hash> Vfs::write_xattrs(const XattrOwner& owner, const Hash& old, const X
   TRY(edit(set));
   TRY(check_xattr_limits(set));
   return save_xattrs(owner, set);
+}
+
+void Vfs::retire_xattrs(Bytes id, const Hash& hash) {
+  if (xattrs_.retire(id, hash) <= kMostRetired) return;
+  if (auto synced = sync_backing(); !synced) options_.report(synced.error());
+}
+
+Result<void> Vfs::sync_backing() {
+  auto retired = xattrs_.take_retired();
+  auto synced = new_files_.sync_filesystem();
+  if (!synced) {
+    xattrs_.keep_retired(std::move(retired));
+    return synced;
+  }
+  for (const auto& [id, hash] : retired) xattrs_.drop(id, hash);
+  return {};
 }
 
 Result<Hash> Vfs::save_xattrs(const XattrOwner& owner, const XattrSet& set) {

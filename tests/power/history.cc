@@ -33,8 +33,13 @@ std::size_t History::Versions<T>::end_of_possible(const PowerLoss& loss) const {
 }
 
 History::History() {
-  objects_.push_back({.kind = ObjectKind::kDirectory, .contents = {}, .names = {}, .made_at = {}});
+  objects_.push_back({.kind = ObjectKind::kDirectory,
+                      .contents = {},
+                      .names = {},
+                      .attributes = {},
+                      .made_at = {}});
   objects_[kRootObject].names.add({}, 0);
+  objects_[kRootObject].attributes.add({}, 0);
 }
 
 void History::set(const EntryName& entry, std::optional<ObjectId> object, Moment begun) {
@@ -49,8 +54,10 @@ void History::set_names(ObjectId object, std::set<EntryName> names, Moment begun
 
 ObjectId History::make(const EntryName& entry, ObjectKind kind, std::string content, Moment begun) {
   const ObjectId object = objects_.size();
-  objects_.push_back({.kind = kind, .contents = {}, .names = {}, .made_at = entry});
+  objects_.push_back(
+      {.kind = kind, .contents = {}, .names = {}, .attributes = {}, .made_at = entry});
   objects_[object].contents.add(std::move(content), begun);
+  objects_[object].attributes.add({}, begun);
   set_names(object, {}, begun);
   set_names(object, {entry}, begun);
   set(entry, object, begun);
@@ -105,6 +112,15 @@ void History::change(ObjectId file, std::string content, Moment begun) {
   objects_[file].contents.add(std::move(content), begun);
 }
 
+void History::change_attributes(ObjectId object, Attributes attributes, Moment begun) {
+  objects_[object].attributes.add(std::move(attributes), begun);
+}
+
+void History::attributes_synced(ObjectId object, Moment returned) {
+  auto& attributes = objects_[object].attributes;
+  attributes.promise(attributes.all.size() - 1, returned, true);
+}
+
 void History::promise_entry(const EntryName& entry, std::size_t version, Moment returned,
                             bool without_order) {
   entries_.at(entry).promise(version, returned, without_order);
@@ -127,6 +143,7 @@ void History::promise_existence(ObjectId object, std::size_t version, Moment ret
 void History::synced(ObjectId file, bool data_only, Moment returned) {
   Object& object = objects_[file];
   object.contents.promise(object.contents.all.size() - 1, returned, true);
+  attributes_synced(file, returned);
   if (data_only) {
     promise_existence(file, 1, returned);
     const auto& versions = entries_.at(object.made_at).all;
@@ -157,6 +174,7 @@ void History::synced_all(Moment returned) {
   for (auto& [name, entry] : entries_) entry.promise(entry.all.size() - 1, returned, true);
   for (Object& object : objects_) {
     object.names.promise(object.names.all.size() - 1, returned, true);
+    object.attributes.promise(object.attributes.all.size() - 1, returned, true);
     if (!object.contents.all.empty())
       object.contents.promise(object.contents.all.size() - 1, returned, true);
   }
@@ -164,6 +182,10 @@ void History::synced_all(Moment returned) {
 
 const std::string& History::content(ObjectId file) const {
   return objects_[file].contents.all.back().value;
+}
+
+const Attributes& History::attributes(ObjectId object) const {
+  return objects_[object].attributes.all.back().value;
 }
 
 std::set<EntryName> History::names(ObjectId object) const {
@@ -234,6 +256,20 @@ std::string History::why_not(ObjectId object, std::string_view content,
     if (!possible) return "chunk " + std::to_string(chunk) + " is of no version" + range();
   }
   return "";
+}
+
+std::string History::why_not(ObjectId object, const Attributes& attributes,
+                             const PowerLoss& loss) const {
+  const auto& versions = objects_[object].attributes;
+  const std::size_t first = versions.first_possible(loss);
+  const std::size_t end = versions.end_of_possible(loss);
+  for (std::size_t i = first; i < end; ++i) {
+    if (versions.all[i].value == attributes) return "";
+  }
+  std::string found;
+  for (const auto& [name, value] : attributes) found += " " + name + "=" + value.substr(0, 8);
+  return "attributes" + found + " are of no version (" + std::to_string(first) + " to " +
+         std::to_string(end - 1) + " of " + std::to_string(versions.all.size() - 1) + ")";
 }
 
 std::vector<ObjectId> History::must_exist(const PowerLoss& loss) const {

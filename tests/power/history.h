@@ -20,6 +20,9 @@ inline constexpr ObjectId kRootObject = 0;
 
 enum class ObjectKind { kFile, kDirectory, kSymlink };
 
+/// Extended attributes by name.
+using Attributes = std::map<std::string, std::string>;
+
 /// An entry of a directory.
 struct EntryName {
   ObjectId dir;
@@ -36,6 +39,10 @@ struct EntryName {
 /// * fsync: that it is found under a name that it had then or since, and the directories above it.
 /// * fdatasync: the same for the name that it was made under.
 /// * fsync of a directory: its entries.
+/// * fsync and fdatasync of a file: its extended attributes.
+/// * a change of extended attributes: those that are there then, unless there were none before; of
+/// a
+///   directory, always.
 /// What replaces or moves something shows all of it or nothing. Where a filesystem keeps no order
 /// of names (Journaling::kAnyOrder), only fsync of a directory promises names, its entries alone.
 class History {
@@ -50,14 +57,18 @@ class History {
   void rename(const EntryName& from, const EntryName& to, Moment begun);
   void exchange(const EntryName& one, const EntryName& other, Moment begun);
   void change(ObjectId file, std::string content, Moment begun);
+  /// All that a file or directory has from now on.
+  void change_attributes(ObjectId object, Attributes attributes, Moment begun);
   // What has returned.
   void synced(ObjectId file, bool data_only, Moment returned);
   void synced_directory(ObjectId dir, Moment returned);
+  void attributes_synced(ObjectId object, Moment returned);
   /// All of it is on the disk.
   void synced_all(Moment returned);
 
   // As it is now.
   [[nodiscard]] const std::string& content(ObjectId file) const;
+  [[nodiscard]] const Attributes& attributes(ObjectId object) const;
   [[nodiscard]] ObjectKind kind(ObjectId object) const { return objects_[object].kind; }
   [[nodiscard]] std::set<EntryName> names(ObjectId object) const;
   [[nodiscard]] std::optional<ObjectId> at(const EntryName& entry) const;
@@ -72,6 +83,9 @@ class History {
                                                              const PowerLoss& loss) const;
   /// Empty, or why the content can't be this file's, the target this symlink's.
   [[nodiscard]] std::string why_not(ObjectId object, std::string_view content,
+                                    const PowerLoss& loss) const;
+  /// The same of extended attributes.
+  [[nodiscard]] std::string why_not(ObjectId object, const Attributes& attributes,
                                     const PowerLoss& loss) const;
   /// Those that have to be found under some name.
   [[nodiscard]] std::vector<ObjectId> must_exist(const PowerLoss& loss) const;
@@ -104,6 +118,7 @@ class History {
     ObjectKind kind;
     Versions<std::string> contents;
     Versions<std::set<EntryName>> names;
+    Versions<Attributes> attributes;
     EntryName made_at;
   };
   using Entry = Versions<std::optional<ObjectId>>;

@@ -19,6 +19,7 @@ class Inspection {
 
   std::vector<std::string> run() {
     walk(kRootObject, "/");
+    if (const std::string why = attributes_flaw(kRootObject, "/"); !why.empty()) flaw("/: " + why);
     if (!flaws_.empty()) return std::move(flaws_);  // what else is missing follows from them
     for (const ObjectId object : history_.must_exist(loss_)) {
       if (!found_.contains(object)) flaw("nowhere to be found: " + history_.describe(object));
@@ -66,11 +67,25 @@ class Inspection {
     for (const auto& candidate : candidates) {
       if (!candidate.has_value() || history_.kind(*candidate) != kind) continue;
       why = history_.why_not(*candidate, *content, loss_);
+      if (why.empty() && kind == ObjectKind::kFile) why = attributes_flaw(*candidate, path);
       if (!why.empty()) continue;
       possible = true;
       found_.insert(*candidate);
     }
     if (!possible) flaw("content lost: " + described(path, candidates) + ": " + why);
+  }
+
+  /// Empty, or why the attributes can't be this object's.
+  [[nodiscard]] std::string attributes_flaw(ObjectId object, const std::string& path) const {
+    const auto read = [&]() -> Result<Attributes> {
+      Attributes attributes;
+      for (const std::string& name : TRY(user_.xattr_names(path)))
+        attributes[name] = TRY(user_.xattr(path, name));
+      return attributes;
+    };
+    const auto attributes = read();
+    if (!attributes) return "unreadable attributes: " + text_of(attributes.error());
+    return history_.why_not(object, *attributes, loss_);
   }
 
   /// A file that was made and of which nothing was ever promised: its name may be there without
@@ -91,6 +106,8 @@ class Inspection {
     for (const auto& candidate : candidates) {
       if (!candidate.has_value() || history_.kind(*candidate) != ObjectKind::kDirectory) continue;
       found_.insert(*candidate);
+      if (const std::string why = attributes_flaw(*candidate, path); !why.empty())
+        flaw("attributes lost: " + described(path, candidates) + ": " + why);
       return walk(*candidate, path);
     }
     flaw("a directory in place of a file: " + path);

@@ -38,6 +38,8 @@ constexpr Gate kGates[] = {{"append", "*"},
                            {"directories", "whole,in-order,killed"},
                            {"symlinks", "*"},
                            {"names", "whole,in-order,killed"},
+                           {"attributes", "whole,in-order,killed"},
+                           {"deletions", "*"},
                            {"all", "whole,in-order,killed"}};
 
 constexpr int kStepsEach = 50;

@@ -62,6 +62,9 @@ void PowerUser::take(Step step) {
       return remount();
     case Step::kSyncDirectory:
       return sync_directory();
+    case Step::kSetAttribute:
+    case Step::kRemoveAttribute:
+      return change_attribute(step == Step::kRemoveAttribute);
     default:
       break;
   }
@@ -330,6 +333,31 @@ void PowerUser::remove_directory() {
     note("rmdir of " + std::to_string(dir), begun);
     return;
   }
+}
+
+void PowerUser::change_attribute(bool removing) {
+  const auto entry = chooser_.one_in(3) ? std::nullopt : any_entry(ObjectKind::kFile);
+  const ObjectId object = entry.has_value() ? *history_.at(*entry) : any_directory();
+  const std::string path = entry.has_value()       ? history_.path(*entry)
+                           : object == kRootObject ? "/"
+                                                   : history_.path(*history_.names(object).begin());
+  Attributes attributes = history_.attributes(object);
+  if (removing && attributes.empty()) return;
+  const bool had_some = !attributes.empty();
+  const Moment begun = now();
+  std::string name = "user." + std::string(1, static_cast<char>('a' + chooser_.below(3)));
+  if (removing) {
+    name = attributes.begin()->first;
+    must_be(me().remove_xattr(path, name), "removexattr");
+    attributes.erase(name);
+  } else {
+    attributes[name] = filling(chooser_.below(chooser_.one_in(4) ? 9000 : 40));
+    must_be(me().set_xattr(path, name, attributes[name]), "setxattr");
+  }
+  history_.change_attributes(object, std::move(attributes), begun);
+  if (had_some || history_.kind(object) == ObjectKind::kDirectory)
+    history_.attributes_synced(object, now());
+  note((removing ? "removexattr of " : "setxattr of ") + std::to_string(object), begun);
 }
 
 std::optional<EntryName> PowerUser::any_entry(ObjectKind kind) {

@@ -37,6 +37,8 @@ enum class Step {
   kSync,
   kDataSync,
   kSyncDirectory,
+  kSetAttribute,     ///< an extended attribute, of a file or directory
+  kRemoveAttribute,  ///< one of them
   kClose,
   kRecord,  ///< what the keystore is told a second after a last close
   kRemount,
@@ -100,6 +102,7 @@ class PowerUser {
   void make_symlink();
   void make_directory();
   void remove_directory();
+  void change_attribute(bool removing);
 
   /// The file's handle: one that is open, or one opened for this.
   HeldFile& open(ObjectId file);

@@ -162,6 +162,7 @@ TEST_F(AclsTest, DefaultsAreInheritedInPlaceOfTheUmask) {
     must_be(me().unlink("/dir/file"));
     must_be(me().unlink("/dir/fifo"));
     must_be(me().remove_directory("/dir/sub"));
+    must_be(vfs().make_durable());
     EXPECT_THAT(xattr_sidecars(store_.backing()), SizeIs(2)) << "of /dir and the open file";
     if (again == 0) {
       ASSERT_EQ(outcome_of(me().remove_xattr("/dir", kDefaultAcl)), kOk);

@@ -165,12 +165,26 @@ TEST_F(XattrsTest, GoWithTheirObject) {
     must_be(me().unlink("/second"));
     EXPECT_EQ(as_text(must_be(vfs().xattr(me().who(), open.inode(), "user.a"))), "x")
         << "a handle is left";
+    must_be(vfs().make_durable());
+    EXPECT_THAT(sidecars(), SizeIs(2)) << "a handle is left";
   }
+  must_be(vfs().make_durable());
   EXPECT_THAT(sidecars(), SizeIs(1));
   must_be(me().make_directory("/other"));
   must_be(me().rename("/other", "/dir"));
+  must_be(vfs().make_durable());
   EXPECT_THAT(sidecars(), IsEmpty()) << "replaced by a rename";
   EXPECT_THAT(me().xattr_names("/dir").value(), IsEmpty());
+}
+
+/// A loss of power may bring the object back until its removal is on the disk.
+TEST_F(XattrsTest, SidecarsWaitForTheRemovalToBeOnTheDisk) {
+  for (const char* path : {"/file", "/dir"}) must_be(me().set_xattr(path, "user.a", "x"));
+  must_be(me().unlink("/file"));
+  must_be(me().remove_directory("/dir"));
+  EXPECT_THAT(sidecars(), SizeIs(2));
+  store_.reopen();
+  EXPECT_THAT(sidecars(), IsEmpty()) << "an end in order leaves nothing";
 }
 
 TEST_F(XattrsTest, OfAFileThatIsBeingChanged) {
