@@ -118,6 +118,8 @@ std::string temporary_path() { return std::string(kPrivateDir) + "/" + kTemporar
 
 std::string journal_path() { return std::string(kPrivateDir) + "/" + kJournalDir; }
 
+std::string xattr_path() { return std::string(kPrivateDir) + "/" + kXattrDir; }
+
 std::pair<std::string, std::string> split_backing(const std::string& backing) {
   const std::size_t slash = backing.find_last_of('/');
   if (slash == std::string::npos) return {".", backing};

@@ -42,6 +42,8 @@ std::vector<std::string> stored_names(const BackingDir& root, const std::string&
 std::string temporary_path();
 /// Where the redo journals are, relative to the store's directory.
 std::string journal_path();
+/// Where the sidecars of extended attributes are, relative to the store's directory.
+std::string xattr_path();
 /// "a/b" → {"a", "b"}; "b" → {".", "b"}.
 std::pair<std::string, std::string> split_backing(const std::string& backing);
 

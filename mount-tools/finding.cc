@@ -50,6 +50,7 @@ std::string_view advice(const Finding& finding) {
     case FindingKind::kOrphan:
     case FindingKind::kTail:
     case FindingKind::kJournal:
+    case FindingKind::kSidecar:
       return "harmless; coffer verify --repair clears it away";
     case FindingKind::kLeftover:
       return "harmless; the next read-write mount clears it away";
@@ -90,6 +91,8 @@ std::string_view to_string(FindingKind kind) {
       return "quarantined";
     case FindingKind::kJournal:
       return "journal";
+    case FindingKind::kSidecar:
+      return "sidecar";
   }
   return "unknown";
 }

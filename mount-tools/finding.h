@@ -28,6 +28,7 @@ enum class FindingKind {
   kTail,         ///< behind a file's end, of an append that was never committed
   kQuarantined,  ///< set aside by an earlier repair
   kJournal,      ///< of a file that is gone
+  kSidecar,      ///< extended attributes that no file and no directory has
 };
 std::string_view to_string(FindingKind kind);
 

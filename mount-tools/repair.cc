@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+
 #include "keystore/cli/values.h"
+#include "mount-tools/backing_place.h"
 #include "mount-tools/quarantine.h"
 #include "mount-tools/tree.h"
 
@@ -15,10 +18,17 @@ class Repair {
       : store_(store), who_(Caller::self()), quarantine_(store.vfs().backing_root()) {}
 
   Result<void> run(VerifyReport& report) {
+    const bool has_sidecars =
+        std::any_of(report.notes.begin(), report.notes.end(),
+                    [](const Finding& note) { return note.kind == FindingKind::kSidecar; });
+    // What was read may have been of the system's memory alone: on the disk there may be headers
+    // yet that name them.
+    if (has_sidecars) TRY(store_.vfs().make_durable());
     for (Finding& note : report.notes) {
       if (note.kind == FindingKind::kOrphan) TRY(attempt(note, &Repair::set_aside));
       if (note.has_tail) TRY(attempt(note, &Repair::cut_tail));
       if (note.kind == FindingKind::kJournal) TRY(attempt(note, &Repair::remove_journal));
+      if (note.kind == FindingKind::kSidecar) TRY(attempt(note, &Repair::remove_sidecar));
     }
     for (Finding& finding : report.findings) {
       if (finding.beyond_use) TRY(attempt(finding, &Repair::set_aside));
@@ -76,6 +86,13 @@ class Repair {
   Result<std::string> remove_journal(const Finding& finding) {
     TRY(record("removed the journal of file " + finding.file->hex() + ", which is gone"));
     TRY(store_.vfs().remove_journal(*finding.file));
+    return std::string("removed");
+  }
+
+  Result<std::string> remove_sidecar(const Finding& finding) {
+    TRY(record("removed " + finding.backing + ", which no file and no directory names"));
+    const auto [directory, stored] = split_backing(finding.backing);
+    TRY(TRY(open_backing_dir(store_.vfs().backing_root(), directory))->remove_file(stored));
     return std::string("removed");
   }
 

@@ -17,6 +17,7 @@ Verifier::Verifier(OpenStore& store, Progress& progress)
 Result<VerifyReport> Verifier::run(const std::string& path) {
   const Who who(caller_);
   journals_ = journals();
+  sidecars_ = sidecars();
   scan(who, path);
   progress_.expect(expected_bytes_, files_.size());
   for_each_in_parallel(files_.size(), [&](std::size_t i) {
@@ -29,6 +30,7 @@ Result<VerifyReport> Verifier::run(const std::string& path) {
     if (!refused_) {
       TRY(check_keys());
       check_journals();
+      check_sidecars();
     }
   }
   // Not in the order in which threads came upon them.
@@ -117,6 +119,7 @@ void Verifier::scan_directory(const Who& who, const Place& above, const std::str
           .backing = backing,
           .message = listing.error().message(),
           .scope = above.names != nullptr ? above.names->scope() : kRootScope});
+    all_directories_known_ = false;
     if (const auto dir = open_backing_dir(vfs_.backing_root(), backing))
       claim_below(**dir, backing, FindingKind::kDirectory);
     return;
@@ -130,6 +133,7 @@ void Verifier::scan_directory(const Who& who, const Place& above, const std::str
           .message = attributes.error().message(),
           .scope = (*opened)->names->scope()});
   }
+  vouches(**opened);
   const auto place = std::make_shared<const Place>(Place{
       .path = path, .backing = backing, .id = (*opened)->directory->id, .names = (*opened)->names});
   for (const auto& [stored, type] : listing->foreign)
@@ -200,6 +204,7 @@ void Verifier::check_foreign(const Who& who, const DirectoryHandle& handle, cons
     finding.beyond_use =
         text && !place.names->decode_target(*text) && !ScopeNames::is_long_target(*text);
   } else if (S_ISDIR(type)) {
+    all_directories_known_ = false;
     if (const auto below = dir.open_dir(stored))
       claim_below(**below, finding.backing, FindingKind::kForeign);
   }

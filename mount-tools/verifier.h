@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "fs/format/header.h"
 #include "mount-tools/finding.h"
 #include "mount-tools/progress.h"
 #include "mount-tools/tree.h"
@@ -82,6 +83,12 @@ class Verifier {
   void scan_private(const Who& who);
   [[nodiscard]] std::unordered_set<FileId> journals() const;
   void check_journals();
+  // verify_sidecars.cc: extended attributes
+  [[nodiscard]] std::unordered_set<std::string> sidecars() const;
+  /// An object that is whole, and which sidecar it has.
+  void vouches(Bytes id, const Hash& xattrs);
+  void vouches(const DirectoryHandle& handle);
+  void check_sidecars();
   /// Which files lie somewhere below, whatever the names say.
   void claim_below(const BackingDir& dir, const std::string& backing, FindingKind why);
   void claim(const BackingDir& dir, const std::string& stored, const std::string& backing,
@@ -97,6 +104,10 @@ class Verifier {
   std::vector<File> files_;
   std::uint64_t expected_bytes_ = 0;
   std::unordered_set<FileId> journals_;  ///< that lay there at the beginning
+  /// The same, relative to their directory; none if somebody writes to the store, who makes and
+  /// keeps some that no name leads to.
+  std::unordered_set<std::string> sidecars_;
+  bool all_directories_known_ = true;
   /// Files that lie where no name leads to them.
   struct Misplaced {
     std::string backing;
@@ -104,7 +115,8 @@ class Verifier {
   };
   std::unordered_map<FileId, Misplaced> misplaced_;
   Mutex mutex_;
-  std::unordered_set<FileId> seen_;  // both under mutex_ while files are read
+  std::unordered_set<FileId> seen_;                       // these under mutex_ while files are read
+  std::unordered_map<std::string, std::string> vouched_;  // sidecars by the object's id, in hex
   VerifyReport report_;
 };
 

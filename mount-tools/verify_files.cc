@@ -42,6 +42,7 @@ void Verifier::verify_file(const File& file) {
     const Losses losses = read_all(content);
     const auto attributes = vfs_.xattr_names(who, inode->get());
     if (losses.none() && attributes) {
+      vouches(finding.file->view(), content.xattrs());
       check_tail(content, finding);
     } else {
       const auto after = content.backing().status();

@@ -334,6 +334,67 @@ class AfterACrash(DamagedTest):
         self.assertEqual(self.kinds(self.verify(CORRUPT)["findings"]), [("/new", "file")])
 
 
+class Sidecars(DamagedTest):
+    """Extended attributes that nothing has any more."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.mount = self.new_mount(self.store)
+        for name in ("a", "b", "dir"):
+            os.setxattr(self.mount.path / name, "user.name", name.encode())
+        self.mount.umount()
+
+    def sidecars(self) -> set[str]:
+        return {str(path.relative_to(self.store.path)) for path in (self.store.path / ".coffer/xattrs").glob("*/*")}
+
+    def stray_copies(self) -> set[str]:
+        """One that an object had once, one of an object that is gone, for each that there is."""
+        strays = set()
+        for name in self.sidecars():
+            path = self.store.path / name
+            for stray in (f"{path.name[:32]}-{'0' * 16}", f"{'0' * 30}{path.parent.name}-{path.name[33:]}"):
+                path.with_name(stray).write_bytes(path.read_bytes())
+                strays.add(str(path.with_name(stray).relative_to(self.store.path)))
+        return strays
+
+    def test_are_notes_and_go(self) -> None:
+        named = self.sidecars()
+        self.assertEqual(len(named), 3)
+        self.assertEqual(self.verify(0)["notes"], [])
+        strays = self.stray_copies()
+        report = self.verify(0)
+        self.assertEqual({(note["kind"], note["backing"]) for note in report["notes"]}, {("sidecar", name) for name in strays})
+        self.assertEqual(self.sidecars(), named | strays, "nothing was changed")
+        self.assertIn("note: sidecar: .coffer/xattrs/", self.store.coffer("verify", self.store.path).out)
+        report = self.verify(0, "--repair")
+        self.assertEqual([note["repaired"] for note in report["notes"]], ["removed"] * len(strays))
+        self.assertEqual(self.sidecars(), named)
+        self.assertTrue(self.detail("verify --repair: removed .coffer/xattrs/"))
+        report = self.verify(0)
+        self.assertEqual((report["findings"], report["notes"]), ([], []))
+        self.mount = self.new_mount(self.store)
+        for name in ("a", "b", "dir"):
+            self.assertEqual(os.getxattr(self.mount.path / name, "user.name"), name.encode())
+
+    def test_beside_a_mount_nothing_is_said_of_them(self) -> None:
+        """It makes one before the header that names it, and keeps that of a file which is open and has no name."""
+        self.mount = self.new_mount(self.store)
+        with open(self.mount.path / "a", "rb") as stream:
+            os.unlink(self.mount.path / "a")
+            self.stray_copies()
+            self.assertEqual(self.verify(NOT_FOUND)["notes"], [], "the key of the unlinked file is live as long as that is open")
+            self.assertEqual(os.getxattr(stream.fileno(), "user.name"), b"a")
+
+    def test_what_is_damaged_keeps_its_own(self) -> None:
+        """An older state of it, or its header from a backup, may want one that nothing names now."""
+        before = self.sidecars()
+        flip(self.backing("/a"), 4090, 8190)
+        flip(self.backing("/dir") / ".coffer.dir", 500)
+        report = self.verify(CORRUPT, "--repair")
+        self.assertEqual([note for note in report["notes"] if note["kind"] == "sidecar"], [])
+        self.assertEqual(self.sidecars(), before)
+
+
 class RepairPlain(Repair):
     names = "plain"
 
