@@ -15,6 +15,7 @@
 #include "mount-tools/commands.h"
 #include "mount-tools/parallel.h"
 #include "mount-tools/transfer.h"
+#include "mount-tools/transfer_xattrs.h"
 #include "mount-tools/tree.h"
 #include "mount-tools/wiring.h"
 
@@ -69,7 +70,7 @@ class Exporter {
     }
     std::reverse(directories_.begin(), directories_.end());  // the deepest first
     for (const Item& item : directories_) {
-      if (auto set = set_attributes(item.target, item.status); !set) fail(item.path, set.error());
+      if (auto set = set_directory_attributes(item); !set) fail(item.path, set.error());
     }
     return tally_.counts();
   }
@@ -109,6 +110,20 @@ class Exporter {
     return error.code != Code::kNoSpace && error.code != Code::kReadOnly;
   }
 
+  Result<void> set_directory_attributes(const Item& item) {
+    const Found found = TRY(find_path(vfs_, Who(caller_), item.path));
+    return set_all_attributes(item, found.inode.get(), item.target);
+  }
+
+  Result<void> set_all_attributes(const Item& item, InodeId inode, const std::string& target) {
+    const XattrSet set = TRY(read_stored_xattrs(vfs_, Who(caller_), inode));
+    XattrsLeftOut left_out = set_outer_xattrs(target, set);
+    TRY(set_attributes(target, item.status));
+    for (std::string& name : set_outer_privileges(target, set)) left_out.push_back(std::move(name));
+    tally_.left_out(item.path, left_out);
+    return {};
+  }
+
   Result<void> export_file(const Item& item) {
     struct stat there {};
     if (::lstat(item.target.c_str(), &there) == 0 && S_ISREG(there.st_mode) &&
@@ -130,7 +145,7 @@ class Exporter {
         ::unlink(partial.c_str());
       return copied;
     }
-    TRY(set_attributes(partial, item.status));
+    TRY(set_all_attributes(item, found.inode.get(), partial));
     if (::rename(partial.c_str(), item.target.c_str()) != 0)
       return errno_error(errno, "renaming to " + item.target);
     tally_.count(&TransferCounts::copied);

@@ -13,6 +13,7 @@
 #include "keystore/base/unique_fd.h"
 #include "keystore/crypto/digest.h"
 #include "mount-tools/parallel.h"
+#include "mount-tools/transfer_xattrs.h"
 #include "mount-tools/tree.h"
 
 namespace coffer {
@@ -161,6 +162,15 @@ class Importer {
     if (item.path == "/") return {};
     const Found found = TRY(find_path(vfs_, who, item.path));
     TRY(vfs_.change_attributes(who, found.inode.get(), attributes_of(item), nullptr));
+    return copy_xattrs(who, item, found.inode.get());
+  }
+
+  Result<void> copy_xattrs(const Who& who, const Item& item, InodeId inode) {
+    XattrsLeftOut left_out;
+    const XattrSet set = TRY(read_outer_xattrs(item.source, left_out));
+    for (std::string& name : TRY(store_xattrs(vfs_, who, inode, set)))
+      left_out.push_back(std::move(name));
+    tally_.left_out(item.source, left_out);
     return {};
   }
 
@@ -224,7 +234,7 @@ class Importer {
     AttributeChange change = attributes_of(item);
     TRY(vfs_.flush(handle.get()));
     TRY(vfs_.change_attributes(who, ref.get(), change, &handle.get()));
-    return {};
+    return copy_xattrs(who, item, ref.get());
   }
 
   /// From `offset` to the end; holes stay holes.

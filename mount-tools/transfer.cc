@@ -24,6 +24,14 @@ void TransferTally::fail(const std::string& what, const Error& error) {
   if (counts_.failed++ == 0) counts_.first_failure = error;
 }
 
+void TransferTally::left_out(const std::string& what, const std::vector<std::string>& attributes) {
+  if (attributes.empty()) return;
+  std::string names;
+  for (const std::string& attribute : attributes) names += (names.empty() ? "" : ", ") + attribute;
+  progress_.say("coffer: " + what + ": attributes that can't be kept are left out: " + names);
+  count(&TransferCounts::attributes_left_out);
+}
+
 TransferCounts TransferTally::counts() const {
   MutexLock lock(mutex_);
   return counts_;
@@ -68,6 +76,7 @@ int report_transfer(const char* verb, const TransferCounts& counts, std::uint64_
     std::puts(json_line({{"copied", counts.copied},
                          {"unchanged", counts.unchanged},
                          {"skipped", counts.skipped},
+                         {"attributes_left_out", counts.attributes_left_out},
                          {"failed", counts.failed},
                          {"bytes", bytes},
                          {"seconds", seconds}})
@@ -79,6 +88,9 @@ int report_transfer(const char* verb, const TransferCounts& counts, std::uint64_
       std::printf(", %llu unchanged", static_cast<unsigned long long>(counts.unchanged));
     if (counts.skipped > 0)
       std::printf(", %llu left out", static_cast<unsigned long long>(counts.skipped));
+    if (counts.attributes_left_out > 0)
+      std::printf(", %llu without some attributes",
+                  static_cast<unsigned long long>(counts.attributes_left_out));
     if (counts.failed > 0)
       std::printf(", %llu failed", static_cast<unsigned long long>(counts.failed));
     std::printf("\n");

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <string>
+#include <vector>
 
 #include "keystore/base/mutex.h"
 #include "keystore/base/result.h"
@@ -15,6 +16,8 @@ struct TransferCounts {
   std::uint64_t copied = 0;
   std::uint64_t unchanged = 0;
   std::uint64_t skipped = 0;  ///< what can't be kept: sockets, devices
+  /// Of those copied, how many lack attributes that could not be kept.
+  std::uint64_t attributes_left_out = 0;
   std::uint64_t failed = 0;
   Error first_failure;  ///< if any failed
 };
@@ -27,6 +30,8 @@ class TransferTally {
 
   void count(std::uint64_t TransferCounts::*what);
   void fail(const std::string& what, const Error& error);
+  /// Attributes of `what` that could not be kept, if any.
+  void left_out(const std::string& what, const std::vector<std::string>& attributes);
   [[nodiscard]] TransferCounts counts() const;
 
  private:

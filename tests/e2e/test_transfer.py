@@ -4,6 +4,7 @@ import hashlib
 import os
 import pty
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from files import MIB, digest, random_bytes, tree
 from harness import CofferTest
-from processes import ALICE, BINARY, BOB, coffer, need_root, start, wait_until
+from processes import ALICE, BINARY, BOB, coffer, need, need_root, run, start, wait_until
 
 BUSY, CORRUPT = 16, 8
 
@@ -212,6 +213,97 @@ class Copying(CofferTest):
         mount = self.new_mount(store, "--read-only")
         store.coffer("import", source, store.path)
         self.assertEqual((mount.path / "file").read_bytes(), b"x")
+
+
+def attributes(path: Path) -> dict[str, bytes]:
+    """Without what a security module gives every file."""
+    return {name: os.getxattr(path, name) for name in os.listxattr(path) if name != "security.selinux"}
+
+
+class Attributes(CofferTest):
+    """Extended attributes and ACLs come along, both ways."""
+
+    USERS = {"user.origin": b"somewhere", "user.empty": b"", "user.binary": bytes(range(256))}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.source, self.out = self.place("source"), self.place("out")
+        (self.source / "dir").mkdir(parents=True)
+        for name, size in (("small", 10_000), ("large", 5 * MIB), ("dir/file", 1), ("plain", 5)):
+            (self.source / name).write_bytes(random_bytes(size))
+        for name in ("small", "large", "dir/file", "dir"):
+            for key, value in self.USERS.items():
+                os.setxattr(self.source / name, key, value)
+        os.chmod(self.source / "small", 0o444)
+        os.chmod(self.source / "dir", 0o750)
+
+    def all_of(self, top: Path) -> dict[str, dict[str, bytes]]:
+        return {name: attributes(top / name) for name in ("small", "large", "dir/file", "dir", "plain")}
+
+    def there_and_back(self, store) -> None:
+        expected = self.all_of(self.source)
+        whole = comparable(self.source)
+        summary = store.coffer("import", self.source, store.path, "--json")
+        self.assertEqual((summary.json["failed"], summary.json["attributes_left_out"], summary.err), (0, 0, ""))
+        store.verify()
+        store.coffer("export", store.path, self.out)
+        self.assertEqual(self.all_of(self.out), expected)
+        self.assert_same_tree(comparable(self.out), whole)
+        again = store.coffer("export", store.path, self.out, "--json").json
+        self.assertEqual((again["copied"], again["attributes_left_out"]), (0, 0))
+
+    def test_there_and_back(self) -> None:
+        self.there_and_back(self.new_store())
+
+    def test_what_root_alone_sees(self) -> None:
+        need_root()
+        os.setxattr(self.source / "small", "trusted.origin", b"t")
+        os.setxattr(self.source / "dir", "trusted.origin", b"d")
+        run("setcap", "cap_net_raw+ep", self.source / "large")
+        os.chown(self.source / "large", ALICE.uid, ALICE.gid)
+        run("setcap", "cap_net_raw+ep", self.source / "large")
+        self.there_and_back(self.new_store())
+        self.assertIn("security.capability", attributes(self.out / "large"))
+
+    def test_access_control_lists(self) -> None:
+        need(shutil.which("setfacl"), "setfacl is not installed (package acl)")
+        run("setfacl", "-m", f"u:{BOB.uid}:rw,m:r", self.source / "large")
+        run("setfacl", "-m", f"u:{BOB.uid}:rx,d:u:{BOB.uid}:rwx", self.source / "dir")
+        self.assertEqual(set(attributes(self.source / "dir")) - set(self.USERS), {"system.posix_acl_access", "system.posix_acl_default"})
+        store = self.new_store()
+        # Nothing is inherited from where it goes to: what has no list is let in to by none.
+        mount = self.new_mount(store)
+        self.out.mkdir()
+        for top in (mount.path, self.out):
+            run("setfacl", "-m", f"d:u:{BOB.uid}:rwx", top)
+        mount.umount()
+        self.there_and_back(store)
+        mount = self.new_mount(store)
+        self.assertEqual(self.all_of(mount.path), self.all_of(self.source))
+
+    def test_what_the_target_can_not_hold(self) -> None:
+        need_root()
+        os.mkdir(self.out)
+        run("mount", "-t", "ramfs", "none", self.out)
+        self.addCleanup(run, "umount", self.out)
+        store = self.new_store()
+        store.coffer("import", self.source, store.path)
+        outcome = store.coffer("export", store.path, self.out, "--json")
+        self.assertEqual((outcome.json["copied"], outcome.json["failed"], outcome.json["attributes_left_out"]), (4, 0, 4))
+        self.assertIn("coffer: /dir: attributes that can't be kept are left out: user.binary (Operation not supported), user.empty",
+                      outcome.err)
+        self.assert_content(self.out / "small", (self.source / "small").read_bytes())
+        self.assertIn(", 1 without some attributes\n", store.coffer("export", store.path, self.out).out)
+
+    def test_a_damaged_sidecar_is_a_failure(self) -> None:
+        store = self.new_store()
+        store.coffer("import", self.source, store.path)
+        for path in (store.path / ".coffer/xattrs").glob("*/*"):
+            path.write_bytes(bytes(path.stat().st_size))
+        outcome = store.coffer("export", store.path, self.out, check=False)
+        self.assertEqual(outcome.code, CORRUPT, str(outcome))
+        self.assertIn("extended attributes", outcome.err)
+        self.assertEqual((self.out / "plain").read_bytes(), (self.source / "plain").read_bytes())
 
 
 def digest_of(data: bytes) -> str:
