@@ -175,7 +175,7 @@ std::string status_line(OpenStore& store, const std::string& mountpoint, std::in
 std::string answer_control(OpenStore& store, const std::string& mountpoint, std::int64_t since,
                            const std::string& request, const Caller& caller) {
   const auto parsed = nlohmann::json::parse(request, nullptr, false);
-  const std::string verb = parsed.is_object() ? parsed.value("verb", "") : "";
+  const auto verb = parsed.is_object() ? parsed.value("verb", nlohmann::json()) : nlohmann::json();
   if (verb == "status") return status_line(store, mountpoint, since);
   if (verb == "scope-create") return serve_scope_create(store, request, caller);
   return R"({"error":"unknown verb"})";

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from files import MIB, random_bytes
 from guard import mounts_below
 from harness import CofferTest
-from processes import BINARY, alive, coffer, need_root, run, start, wait_until
+from processes import BINARY, SELF, alive, coffer, need_root, run, start, wait_until
 from stores import Store
 
 
@@ -50,6 +51,18 @@ class Status(CofferTest):
         self.assertEqual(coffer("status", f"{mount.path}/", "--json").json["pid"], mount.pid)
         mount.umount()
         self.assertNotIn(str(mount.path), coffer("status").out)
+
+    def test_requests_of_any_kind(self) -> None:
+        """Whatever is sent to it, a mount answers, and goes on."""
+        mount = self.new_mount(self.new_store())
+        (path,) = (SELF.home / "run").glob("*.sock")
+        for request in (b'{"verb":1}', b'{"verb":null}', b'{"verb":["status"]}', b'"status"', b"[]", b"{", b"\xff", b"",
+                        b'{"verb":"scope-create","path":7}'):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(path))
+                connection.sendall(request + b"\n")
+                self.assertIn(b'"error"', connection.makefile("rb").readline(), request)
+        self.assertEqual(coffer("status", mount.path, "--json").json["pid"], mount.pid)
 
     def test_relative_paths(self) -> None:
         store = self.new_store()
