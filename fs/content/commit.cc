@@ -70,7 +70,11 @@ Result<void> EncryptedFile::sync(bool data_only) {
       slots_.mark_durable();
       return {};
     }
-    if (straight) TRY(mark_settled());
+    if (straight) {
+      // The header before the journal's: the journal begins after it, and is nothing without it.
+      slots_.mark_durable();
+      TRY(mark_settled());
+    }
     TRY(body_.journal().name());
   }
   return journal_file->sync(true);
@@ -128,6 +132,7 @@ Result<void> EncryptedFile::apply_journal() {
   if (!journal.used()) return {};
   if (body_.unsynced()) {
     TRY(backing_.sync(true));
+    slots_.mark_durable();
     TRY(mark_settled());
   }
   TRY(journal.name());
