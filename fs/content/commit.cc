@@ -33,11 +33,17 @@ Result<void> EncryptedFile::commit_header(FileHeader next) {
   }
   body_.count_on(geometry_.backing_size(slots_.current().plain_size));
   changed_ = false;
-  return put_back_mtime(before);
+  return put_back_attributes(before);
 }
 
-/// What a commit and the journal write is no modification of the plaintext.
-Result<void> EncryptedFile::put_back_mtime(const struct stat& before) const {
+/// What a commit and the journal write is no modification of the plaintext. And the kernel takes
+/// suid and sgid from a file that a process without CAP_FSETID writes to: a program's own write has
+/// had them taken already, a header that is written later is none of its writes.
+Result<void> EncryptedFile::put_back_attributes(const struct stat& before) const {
+  if (const mode_t bits = before.st_mode & (S_ISUID | S_ISGID); bits != 0) {
+    const mode_t now = TRY(backing_.status()).st_mode;
+    if ((bits & ~now) != 0) TRY(backing_.set_mode((now | bits) & 07777));
+  }
   const struct timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.st_mtim};
   return backing_.set_times(times);
 }
@@ -152,7 +158,7 @@ Result<void> EncryptedFile::write_applied() {
     TRY(backing_.truncate(end));
   }
   TRY(slots_.write(backing_, *keys_));
-  TRY(put_back_mtime(before));
+  TRY(put_back_attributes(before));
   TRY(sync_file());
   body_.forget_all();
   return {};

@@ -248,6 +248,16 @@ CommittedState EncryptedFile::committed() {
   return {slots_.current().generation, slots_.current().root};
 }
 
+Result<void> EncryptedFile::set_mode(mode_t mode) {
+  WriteLock lock(mutex_);
+  return backing_.set_mode(mode);
+}
+
+Result<void> EncryptedFile::set_owner(uid_t uid, gid_t gid) {
+  WriteLock lock(mutex_);
+  return backing_.set_owner(uid, gid);
+}
+
 Result<void> EncryptedFile::make_writable() {
   WriteLock lock(mutex_);
   return backing_.make_writable();

@@ -181,6 +181,10 @@ class EncryptedFile {
   /// Names another sidecar, and commits.
   Result<void> set_xattrs(const Hash& hash);
 
+  /// Of the backing file, in no commit's midst: one puts back the suid and sgid that it found.
+  Result<void> set_mode(mode_t mode);
+  Result<void> set_owner(uid_t uid, gid_t gid);
+
   CommittedState committed();
 
   // refresh.cc: for a program that reads beside another that writes, and so has no writable
@@ -274,7 +278,7 @@ class EncryptedFile {
   Result<void> settle_locked() REQUIRES(commit_mutex_, mutex_);
   Result<void> commit_locked() REQUIRES(commit_mutex_, mutex_);
   Result<void> commit_header(FileHeader next) REQUIRES(commit_mutex_, mutex_);
-  [[nodiscard]] Result<void> put_back_mtime(const struct stat& before) const;
+  [[nodiscard]] Result<void> put_back_attributes(const struct stat& before) const;
   Result<void> drop_retired_locked(std::span<const Binding> bindings)
       REQUIRES(commit_mutex_, mutex_);
   Result<void> mark_settled() REQUIRES(mutex_);

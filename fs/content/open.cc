@@ -266,7 +266,7 @@ Result<void> EncryptedFile::mend_length() {
   TRY(backing_.truncate(expected));
   has_tail_ = false;
   body_.set_unsynced(true);
-  return put_back_mtime(before);
+  return put_back_attributes(before);
 }
 
 /// Nothing of the newest state may be on the disk yet; the older header may be the one that is.

@@ -150,8 +150,8 @@ Result<void> Vfs::change_stored_attributes(const Who& who, InodeId inode,
   if (const auto open = files_.find(inode)) {
     TRY(broker_.check({open->content().keys().scope, who.identity(), kWrite, inodes_.path(inode)}));
     const BackingFile& backing = open->content().backing();
-    if (change.uid || change.gid) TRY(backing.set_owner(uid, gid));
-    if (change.mode) TRY(backing.set_mode(*change.mode & 07777));
+    if (change.uid || change.gid) TRY(open->content().set_owner(uid, gid));
+    if (change.mode) TRY(open->content().set_mode(*change.mode & 07777));
     return has_times ? backing.set_times(times) : Result<void>();
   }
   const auto apply = [&](const BackingDir& dir, const std::string& stored) -> Result<void> {

@@ -84,8 +84,7 @@ Result<void> Vfs::cut_to_nothing(const Who& who, const OpenFile& file) {
   if (who.uid() != 0) {
     const mode_t mode = TRY(file.content().backing().status()).st_mode & 07777;
     const mode_t group = (mode & S_IXGRP) != 0 ? S_ISGID : 0;
-    if ((mode & (S_ISUID | group)) != 0)
-      TRY(file.content().backing().set_mode(mode & ~(S_ISUID | group)));
+    if ((mode & (S_ISUID | group)) != 0) TRY(file.content().set_mode(mode & ~(S_ISUID | group)));
   }
   if (file.content().size() > 0) return file.content().truncate(0);
   constexpr struct timespec kNow[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},

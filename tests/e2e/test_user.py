@@ -291,6 +291,32 @@ def set_times(path) -> None:
     os.utime(path, ns=(10**18, 10**18))
 
 
+class Privileges(UserTest):
+    def test_suid_and_sgid_stay_until_somebody_writes(self) -> None:
+        """The backing's kernel takes them with each write of a daemon that may not keep them, of a header as well."""
+        path = self.top / "file"
+        mine(put, path, random_bytes(50_000))
+        mine(os.chmod, path, 0o6755)
+        mine(os.link, path, self.top / "link")
+        mine(os.rename, path, self.top / "moved")
+        path = self.top / "moved"
+        self.assertEqual(stat.S_IMODE(mine(os.stat, path).st_mode), 0o6755)
+        self.remount()
+        self.assertEqual(stat.S_IMODE(mine(os.stat, path).st_mode), 0o6755)
+        mine(write_into, path)
+        self.assertEqual(stat.S_IMODE(mine(os.stat, path).st_mode), 0o755)
+        mine(os.chmod, path, 0o4711)
+        mine(os.unlink, self.top / "link")
+        self.remount()
+        self.assertEqual(stat.S_IMODE(mine(os.stat, path).st_mode), 0o4711)
+        self.finish()
+
+
+def write_into(path: Path) -> None:
+    with open(path, "r+b") as stream:
+        stream.write(b"y")
+
+
 class Passphrase(CofferTest):
     """A store that a passphrase opens, read from a file or a descriptor, never from the command line."""
 

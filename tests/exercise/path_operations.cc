@@ -33,9 +33,7 @@ mode_t random_mode(Twin& twin, bool directory) {
   if (!directory && (mode & S_IXGRP) == 0) mode &= ~static_cast<mode_t>(S_ISGID);
   if (twin.as_root()) return mode;
   // Who is not root would lock himself out, and the comparison with him.
-  mode |= directory ? 0700 : 0600;
-  // A daemon that is not root loses these bits of a file whenever it writes its header.
-  return directory ? mode : mode & ~static_cast<mode_t>(S_ISUID | S_ISGID);
+  return mode | (directory ? 0700 : 0600);
 }
 
 /// Whether times of an entry and its directory change by what is done between: both are set to one

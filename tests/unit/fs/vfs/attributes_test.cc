@@ -1,7 +1,12 @@
 // getattr and setattr.
 
+#include <linux/capability.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <array>
+#include <cstdlib>
 
 #include "tests/support/store_fixture.h"
 
@@ -309,6 +314,55 @@ TEST_F(AttributesTest, NewEntriesBelongToTheCaller) {
   }
   ASSERT_EQ(outcome_of(me().rename("/link", "/moved")), kOk);
   EXPECT_EQ(me().status("/moved")->st_uid, 77U) << "whoever renames it";
+}
+
+/// The thread is one without CAP_FSETID while this lives, as an ordinary user's daemon is.
+class WithoutFsetid {
+ public:
+  WithoutFsetid() {
+    must_do(SYS_capget, had_);
+    auto left = had_;
+    left[0].effective &= ~(1U << CAP_FSETID);
+    must_do(SYS_capset, left);
+  }
+  ~WithoutFsetid() { must_do(SYS_capset, had_); }
+  WithoutFsetid(const WithoutFsetid&) = delete;
+  WithoutFsetid& operator=(const WithoutFsetid&) = delete;
+
+ private:
+  using Capabilities = std::array<__user_cap_data_struct, 2>;
+  static void must_do(long call, Capabilities& capabilities) {
+    __user_cap_header_struct head{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    if (::syscall(call, &head, capabilities.data()) != 0) std::abort();
+  }
+  Capabilities had_{};
+};
+
+/// The backing's kernel takes them with each write by such a process: of a header, too.
+TEST_F(AttributesTest, HeadersAreWrittenWithoutTakingPrivileges) {
+  const WithoutFsetid ordinary;
+  const auto mode = [&](const std::string& path) { return me().status(path)->st_mode & 07777; };
+  ASSERT_EQ(outcome_of(me().put("/file", std::string(9000, 'x'))), kOk);
+  ASSERT_EQ(outcome_of(me().change("/file", mode_change(06755))), kOk);
+  EXPECT_EQ(mode("/file"), 06755U);
+  ASSERT_EQ(outcome_of(me().link("/file", "/link")), kOk);
+  EXPECT_EQ(mode("/file"), 06755U) << "after a link";
+  ASSERT_EQ(outcome_of(me().rename("/file", "/moved")), kOk);
+  EXPECT_EQ(mode("/moved"), 06755U) << "after a rename";
+  ASSERT_EQ(outcome_of(me().set_xattr("/moved", "user.a", "x")), kOk);
+  EXPECT_EQ(mode("/moved"), 06755U) << "after a change of attributes";
+  {
+    // Given between the write, which the kernel has had them taken with, and the close.
+    const HeldFile open = must_be(me().open("/moved"));
+    ASSERT_EQ(outcome_of(open.write(100, "over what was committed")), kOk);
+    ASSERT_EQ(outcome_of(me().change("/moved", mode_change(04711))), kOk);
+  }
+  EXPECT_EQ(mode("/moved"), 04711U) << "after a close";
+  store_.reopen();
+  EXPECT_EQ(mode("/moved"), 04711U) << "with its journal applied";
+  ASSERT_EQ(outcome_of(me().change("/moved", mode_change(0700))), kOk);
+  ASSERT_EQ(outcome_of(me().unlink("/link")), kOk);
+  EXPECT_EQ(mode("/moved"), 0700U) << "none that were not there";
 }
 
 }  // namespace
