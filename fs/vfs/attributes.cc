@@ -96,6 +96,7 @@ Result<struct stat> Vfs::attributes(const Who& who, InodeId inode) {
   }
   // A directory that is held open needs no way to it, and may have none left.
   if (const auto held = directories_.find(inode)) return held->backing->status();
+  if (const auto removed = removed_nodes_.find(inode)) return removed->status();
   struct stat result {};
   TRY(at_place(who, inode, [&](const Spot& spot) -> Result<void> {
     const struct stat status = TRY(spot.backing().status_of(spot.stored.text));

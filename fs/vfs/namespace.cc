@@ -287,6 +287,14 @@ void Vfs::drop_link(OpenFile& file, const Spot& spot) {
       spot.names->bind_file(file.content().keys().file, spot.directory->id, spot.name));
 }
 
+void Vfs::keep_node(std::optional<InodeId> inode, const struct stat& status, UniqueFd pinned) {
+  const mode_t type = status.st_mode & S_IFMT;
+  if (!inode.has_value() || !pinned.valid() || S_ISREG(type) || S_ISDIR(type) || S_ISLNK(type))
+    return;
+  Syscalls& calls = options_.calls != nullptr ? *options_.calls : real_syscalls();
+  removed_nodes_.keep(inodes_, *inode, BackingFile(calls, std::move(pinned), false));
+}
+
 Result<void> Vfs::unlink(const Who& who, InodeId parent, std::string_view name) {
   TRY(require_writable());
   const Spot at = TRY(spot(who, parent, name, Right::kWrite));
@@ -296,13 +304,15 @@ Result<void> Vfs::unlink(const Who& who, InodeId parent, std::string_view name) 
   if (S_ISLNK(status.st_mode)) target = TRY(at.backing().read_symlink(at.stored.text));
   const auto file = hold_for_unlink(who, at, status);
   // Its inode number must not come back for another object before the table has dropped this one.
-  const auto pinned = file == nullptr ? at.backing().pin(at.stored.text) : UniqueFd();
+  auto pinned = file == nullptr ? at.backing().pin(at.stored.text) : UniqueFd();
+  const auto known = inodes_.find(backing_id(status));
   if (auto removed = at.backing().remove_file(at.stored.text); !removed) {
     if (file != nullptr) let_go(file);
     return removed;
   }
   drop_target_sidecar(at.backing(), target);
   finish_unlink(file, at, status);
+  if (pinned) keep_node(known, status, std::move(*pinned));
   return {};
 }
 

@@ -216,7 +216,9 @@ Result<void> Vfs::move(const Who& who, const Spot& from, const Spot& to, const s
   std::shared_ptr<OpenFile> replaced;
   std::string replaced_target;
   UniqueFd pinned;
+  std::optional<InodeId> known;
   if (victim.has_value()) {
+    known = inodes_.find(backing_id(*victim));
     if (S_ISLNK(victim->st_mode)) replaced_target = TRY(to.backing().read_symlink(to.stored.text));
     replaced = hold_for_unlink(who, to, *victim);
     if (auto pin = to.backing().pin(to.stored.text); replaced == nullptr && pin)
@@ -232,6 +234,7 @@ Result<void> Vfs::move(const Who& who, const Spot& from, const Spot& to, const s
     if (replaced != nullptr) drop_link(*replaced, to);
   }
   if (replaced != nullptr) let_go(replaced);
+  if (moved && victim.has_value()) keep_node(known, *victim, std::move(pinned));
   return moved;
 }
 

@@ -15,6 +15,7 @@
 #include "fs/vfs/inode_table.h"
 #include "fs/vfs/new_files.h"
 #include "fs/vfs/open_file.h"
+#include "fs/vfs/removed_nodes.h"
 #include "fs/vfs/types.h"
 #include "fs/vfs/xattr_cache.h"
 #include "keystore/broker/key_broker.h"
@@ -96,7 +97,9 @@ class Vfs {
   /// not to be believed.
   Result<Entry> lookup_damaged(const Who& who, InodeId parent, std::string_view name);
   void forget(InodeId inode, std::uint64_t references) {
-    if (inodes_.forget(inode, references)) directories_.drop(inode);
+    if (!inodes_.forget(inode, references)) return;
+    directories_.drop(inode);
+    removed_nodes_.drop(inode);
   }
   Result<struct stat> attributes(const Who& who, InodeId inode);
   /// `handle` if the change came through one.
@@ -310,13 +313,13 @@ class Vfs {
   Result<KnownXattrs> load_directory_xattrs(const Directory& directory, const ScopeNames& names,
                                             const std::string& path);
   Result<Hash> write_xattrs(const XattrOwner& owner, const Hash& old, const XattrEdit& edit);
-
-  // files.cc
-  struct OpenRequest {
   /// Of an object that was removed: its sidecar goes when that is on the disk.
   void retire_xattrs(Bytes id, const Hash& hash);
   /// Puts everything on the backing filesystem on the disk, and drops what waited for that.
   Result<void> sync_backing();
+
+  // files.cc
+  struct OpenRequest {
     Rights rights;
     bool writable;  ///< the descriptor has to be for writing, too
   };
@@ -397,6 +400,8 @@ class Vfs {
   /// After the entry at `spot` is gone: the file was deleted with it, or is no longer to be found
   /// there.
   void drop_link(OpenFile& file, const Spot& spot);
+  /// The same of a fifo, socket or device, which `pinned` is: a program may have it open.
+  void keep_node(std::optional<InodeId> inode, const struct stat& status, UniqueFd pinned);
   /// After an entry could not be made: the sidecar goes, unless it is that of an entry that was
   /// there before.
   static void drop_unused_sidecar(const Spot& spot);
@@ -436,6 +441,7 @@ class Vfs {
   DirectoryCache directories_;
   OpenFileTable files_;
   NewFiles new_files_;
+  RemovedNodes removed_nodes_;
   Mutex settling_;  // before all others
   Mutex lingering_mutex_;
   std::vector<std::shared_ptr<OpenFile>> lingering_ GUARDED_BY(lingering_mutex_);

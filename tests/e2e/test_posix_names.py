@@ -226,6 +226,19 @@ class Unlinking(MountedTest):
         os.close(one)
         os.close(two)
 
+    def test_fifos_and_sockets_that_are_open(self) -> None:
+        os.mkfifo(self.dir / "fifo", 0o640)
+        os.mkfifo(self.dir / "replaced", 0o600)
+        fds = [os.open(self.dir / name, os.O_RDWR | os.O_NONBLOCK) for name in ("fifo", "replaced")]
+        before = [os.fstat(fd) for fd in fds]
+        os.unlink(self.dir / "fifo")
+        write_file(self.dir / "file")
+        os.rename(self.dir / "file", self.dir / "replaced")
+        for fd, status in zip(fds, before):
+            now = os.fstat(fd)
+            self.assertEqual((now.st_mode, now.st_ino, now.st_nlink), (status.st_mode, status.st_ino, 0))
+            os.close(fd)
+
     def test_nothing_stays_in_the_backing(self) -> None:
         before = {path for path in tree(self.store.path, times=False)}
         for name in ("short", "l" * 255):

@@ -83,7 +83,8 @@ void TreeDriver::check_kept() {
   const auto status = vfs_->attributes(who(), kept.inode->id());
   const bool open = std::any_of(handles_.begin(), handles_.end(),
                                 [&](const Handle& handle) { return handle.node == kept.node; });
-  if (node.links == 0 && !open && !node.is_directory()) {
+  // A fifo is kept as long as somebody may have it open, which nobody is told of.
+  if (node.links == 0 && !open && (node.is_file() || node.is_symlink())) {
     agree(status, ESTALE);
     return;
   }

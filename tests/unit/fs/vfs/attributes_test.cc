@@ -261,7 +261,9 @@ TEST_F(AttributesTest, AnInodeWithoutAnObjectIsStale) {
   for (const char* const path : {"/file", "/link", "/fifo"}) {
     const HeldInode inode = me().find(path).value();
     ASSERT_EQ(outcome_of(me().unlink(path)), kOk);
-    EXPECT_EQ(outcome_of(vfs().attributes(who, inode.id())), "ESTALE") << path;
+    // One that a program may have open, of which nobody is told, keeps them (unlink_test.cc).
+    const char* const left = path == std::string_view("/fifo") ? kOk : "ESTALE";
+    EXPECT_EQ(outcome_of(vfs().attributes(who, inode.id())), left) << path;
     EXPECT_EQ(outcome_of(vfs().change_attributes(who, inode.id(), mode_change(0600), nullptr)),
               "ESTALE")
         << path;

@@ -149,5 +149,32 @@ TEST_F(UnlinkTest, AKeyIsUsedByOneFileAlone) {
   }
 }
 
+/// Of an open fifo only the kernel is told: it knows the inode, and may ask for its attributes.
+TEST_F(UnlinkTest, ANodeThatTheKernelKnowsKeepsItsAttributes) {
+  const auto links = [&](const HeldInode& inode) {
+    return vfs().attributes(me().who(), inode.id()).value().st_nlink;
+  };
+  for (const char* path : {"/one", "/two", "/three"})
+    ASSERT_EQ(outcome_of(me().make_node(path, S_IFIFO | 0640)), kOk);
+  ASSERT_EQ(outcome_of(me().link("/three", "/fourth")), kOk);
+  const HeldInode one = must_be(me().find("/one"));
+  const HeldInode two = must_be(me().find("/two"));
+  const HeldInode three = must_be(me().find("/three"));
+  ASSERT_EQ(outcome_of(me().unlink("/one")), kOk);
+  EXPECT_EQ(links(one), 0U);
+  EXPECT_EQ(vfs().attributes(me().who(), one.id())->st_mode, static_cast<mode_t>(S_IFIFO | 0640));
+  AttributeChange change;
+  change.mode = 0600;
+  EXPECT_EQ(outcome_of(vfs().change_attributes(me().who(), one.id(), change, nullptr)), "ESTALE");
+  ASSERT_EQ(outcome_of(me().make_node("/other", S_IFSOCK | 0600)), kOk);
+  ASSERT_EQ(outcome_of(me().rename("/other", "/two")), kOk);
+  EXPECT_EQ(links(two), 0U) << "replaced";
+  ASSERT_EQ(outcome_of(me().unlink("/three")), kOk);
+  EXPECT_EQ(links(three), 1U);
+  ASSERT_EQ(outcome_of(me().unlink("/fourth")), kOk);
+  EXPECT_EQ(links(three), 0U);
+  ASSERT_EQ(outcome_of(me().unlink("/two")), kOk) << "the socket, which nobody holds";
+}
+
 }  // namespace
 }  // namespace coffer
