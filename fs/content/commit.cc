@@ -28,6 +28,10 @@ Result<void> EncryptedFile::commit_header(FileHeader next) {
     TRY(journal.commit(sealed_slot(next, *keys_), !body_.unsynced()));
     slots_.advance(std::move(next));
   } else {
+    if (slots_.held()) {
+      TRY(backing_.sync(true));
+      slots_.mark_durable();
+    }
     TRY(slots_.commit(backing_, *keys_, std::move(next)));
     body_.set_unsynced(true);
   }

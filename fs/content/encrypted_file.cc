@@ -245,7 +245,19 @@ Result<void> EncryptedFile::set_xattrs(const Hash& hash) {
 
 CommittedState EncryptedFile::committed() {
   ReadLock lock(mutex_);
-  return {slots_.current().generation, slots_.current().root};
+  return {.generation = slots_.current().generation,
+          .root = slots_.current().root,
+          .on_disk = slots_.is_durable() && !body_.journal().used()};
+}
+
+void EncryptedFile::hold_header() {
+  WriteLock lock(mutex_);
+  slots_.hold();
+}
+
+void EncryptedFile::held_is_on_disk() {
+  WriteLock lock(mutex_);
+  if (slots_.held()) slots_.mark_durable();
 }
 
 Result<void> EncryptedFile::set_mode(mode_t mode) {

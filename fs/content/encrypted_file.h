@@ -31,6 +31,10 @@ struct KnownGenerations {
   /// The newest that this program committed itself and the keystore is yet to record; not older
   /// than `recorded`, or 0.
   std::uint64_t noted = 0;
+  /// That one was synced by itself, and is on the disk.
+  bool noted_is_on_disk = false;
+  /// It, or one before it, is being recorded just now.
+  bool being_recorded = false;
   /// Another program is at work on the store: what its commits count on is there to be read, on the
   /// disk or not yet.
   bool written_now = false;
@@ -49,6 +53,7 @@ struct Recovery {
 struct CommittedState {
   std::uint64_t generation = 0;
   Hash root{};
+  bool on_disk = false;  ///< it stands in the file itself, which was synced since
 };
 
 /// How header and journal of a file looked: differs whenever a program may have committed to it.
@@ -186,6 +191,11 @@ class EncryptedFile {
   Result<void> set_owner(uid_t uid, gid_t gid);
 
   CommittedState committed();
+  /// The committed state is about to be on record: whatever is committed from now on, its header is
+  /// not written over before it is known to be on the disk.
+  void hold_header();
+  /// All that was written before `hold_header` was called last is on the disk.
+  void held_is_on_disk();
 
   // refresh.cc: for a program that reads beside another that writes, and so has no writable
   // journals.

@@ -86,7 +86,9 @@ Result<HeaderSlots> HeaderSlots::create(const BackingFile& file, const FileKeys&
   raw.slots[0] = sealed_slot(header, keys);
   raw.slots[1].fill(0);
   TRY(file.write(0, {raw.slots[0].data(), sizeof raw}));
-  return HeaderSlots(std::move(header), 0, 0);
+  HeaderSlots slots(std::move(header), 0, 0);
+  slots.doubt();
+  return slots;
 }
 
 Result<void> HeaderSlots::write(const BackingFile& file, const FileKeys& keys) {
@@ -109,6 +111,7 @@ Result<void> HeaderSlots::put(const BackingFile& file, const FileKeys& keys,
 }
 
 void HeaderSlots::doubt() {
+  in_doubt_ = true;
   if (older_.has_value()) durable_slot_ = 1 - current_slot_;
 }
 

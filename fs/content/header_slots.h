@@ -51,7 +51,17 @@ class HeaderSlots {
   /// Numbers `next`, writes it into a slot, and makes it current.
   Result<void> commit(const BackingFile& file, const FileKeys& keys, FileHeader next);
   /// The current header is known to be on the disk in a slot: the next commit spares it.
-  void mark_durable() { durable_slot_ = current_slot_; }
+  void mark_durable() {
+    durable_slot_ = current_slot_;
+    in_doubt_ = false;
+    held_ = false;
+  }
+  /// The newest header in a slot is known to be on the disk.
+  [[nodiscard]] bool is_durable() const { return durable_slot_ == current_slot_ && !in_doubt_; }
+  /// The newest header in a slot may be promised to somebody from now on: before it is known to be
+  /// on the disk, neither slot can be written.
+  void hold() { held_ = !is_durable(); }
+  [[nodiscard]] bool held() const { return held_; }
 
   /// The newest slot may not be on the disk yet: the next commit spares the older one, if that is
   /// good.
@@ -70,6 +80,8 @@ class HeaderSlots {
   std::optional<FileHeader> older_;
   unsigned current_slot_;
   unsigned durable_slot_;
+  bool in_doubt_ = false;
+  bool held_ = false;
 };
 
 }  // namespace coffer

@@ -91,8 +91,10 @@ class EncryptedFile::Opening {
     HeaderSlots slots = TRY(HeaderSlots::open(raw, *keys_, context_.store));
     const std::uint64_t newest = slots.current().generation;
     if (newest <= known_.recorded || known_.written_now) return build(std::move(slots), {});
+    if (newest == known_.noted && known_.noted_is_on_disk) return build(std::move(slots), {});
     if (newest <= known_.noted) {
       slots.doubt();
+      if (known_.being_recorded) slots.hold();
       File file = TRY(build(std::move(slots), {}));
       file->spare_older();
       return file;

@@ -38,14 +38,16 @@ void Vfs::drop_handle(const std::shared_ptr<OpenFile>& file) {
 
 void Vfs::note_state(OpenFile& file) {
   if (recorder_ == nullptr) return;
-  const FileRecord record = record_of(file);
-  if (record.state == KeyState::kActive && record.generation == file.recorded_generation()) return;
-  file.set_recorded_generation(record.generation);
-  recorder_->add(record);
+  const CommittedState committed = file.content().committed();
+  const FileRecord record = record_of(file, committed);
+  if (record.state != KeyState::kActive || record.generation != file.recorded_generation()) {
+    file.set_recorded_generation(record.generation);
+    recorder_->add(record);
+  }
+  if (committed.on_disk) recorder_->note_on_disk(record.file, record.version, record.generation);
 }
 
-FileRecord Vfs::record_of(const OpenFile& file) {
-  const CommittedState committed = file.content().committed();
+FileRecord Vfs::record_of(const OpenFile& file, const CommittedState& committed) {
   return {.file = file.content().keys().file,
           .version = file.content().keys().dek_version,
           .state = file.deleted() ? KeyState::kDeactivated : KeyState::kActive,
@@ -64,8 +66,8 @@ bool Vfs::linger(const std::shared_ptr<OpenFile>& file) {
       kept = true;
     }
   }
-  if (!kept) drop_handle(file);      // another waits for it already
-  recorder_->add(record_of(*file));  // so that its thread comes by
+  if (!kept) drop_handle(file);                                   // another waits for it already
+  recorder_->add(record_of(*file, file->content().committed()));  // so that its thread comes by
   return true;
 }
 
@@ -77,6 +79,7 @@ bool Vfs::stop_lingering(const std::shared_ptr<OpenFile>& file) {
 Result<void> Vfs::settle(OpenFile& file) {
   if (file.deleted()) return {};
   TRY(file.content().settle());
+  note_state(file);  // it is on the disk now
   const std::vector<Binding> retired = file.content().retired();
   if (retired.empty()) return {};
   TRY(file.content().sync(false));
@@ -109,17 +112,21 @@ Result<void> Vfs::make_durable() {
     // What can't be settled now is left to the next opening.
     if (!file->deleted()) report_of(*file, file->content().settle());
   }
-  // Bindings go after the names that they were for.
-  std::vector<std::pair<std::shared_ptr<OpenFile>, std::vector<Binding>>> retired;
+  // What is on record must not be written over by what may be torn, nor a binding go before the
+  // name that it was for.
+  std::vector<std::pair<std::shared_ptr<OpenFile>, std::vector<Binding>>> open;
   for (auto& file : files_.all()) {
     if (file->deleted()) continue;
-    auto bindings = file->content().retired();
-    if (!bindings.empty()) retired.emplace_back(std::move(file), std::move(bindings));
+    file->content().hold_header();
+    auto retired = file->content().retired();
+    open.emplace_back(std::move(file), std::move(retired));
   }
   auto synced = sync_backing();
-  for (const auto& [file, bindings] : retired) {
+  for (const auto& [file, retired] : open) {
     if (!synced) break;
-    report_of(*file, file->content().drop_retired(bindings));
+    file->content().held_is_on_disk();
+    if (retired.empty()) continue;
+    report_of(*file, file->content().drop_retired(retired));
     note_state(*file);
   }
   for (const auto& file : closed) drop_handle(file);

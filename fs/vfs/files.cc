@@ -201,14 +201,17 @@ Result<void> Vfs::check_scope(const FileHeader& claimed, ScopeId scope) const {
 Result<Vfs::Released> Vfs::release_key(const FileHeader& claimed, const AccessRequest& access,
                                        DekUse use) {
   // Before the record is read: what was noted is recorded by then, or still noted.
-  const std::uint64_t noted =
-      recorder_ == nullptr ? 0 : recorder_->noted(claimed.file, claimed.dek_version);
+  const Recorder::Noted noted = recorder_ == nullptr
+                                    ? Recorder::Noted{}
+                                    : recorder_->noted(claimed.file, claimed.dek_version);
   Dek dek = TRY(broker_.release(claimed.file, claimed.dek_version, access, use));
   auto keys = FileKeys::derive(content_.engine, TRY(suite_from_number(claimed.suite)), dek.key,
                                dek.file, dek.version, dek.scope);
   const KnownGenerations generations{
       .recorded = dek.generation,
-      .noted = noted,
+      .noted = noted.generation,
+      .noted_is_on_disk = noted.on_disk,
+      .being_recorded = noted.being_recorded,
       .written_now = use == DekUse::kOrdinary && options_.writing() == Writing::kNow};
   return Released{std::move(dek), std::move(keys), generations};
 }

@@ -355,7 +355,7 @@ class Vfs {
   Result<void> settle(OpenFile& file);
   /// Reports what nobody waits for.
   void report_of(const OpenFile& file, Result<void> outcome);
-  static FileRecord record_of(const OpenFile& file);
+  static FileRecord record_of(const OpenFile& file, const CommittedState& committed);
   /// What became of the file, for the record.
   void note_state(OpenFile& file);
   /// inspect.cc: the file behind the first of these headers that holds.

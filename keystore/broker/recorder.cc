@@ -33,27 +33,45 @@ Recorder::~Recorder() {
 
 void Recorder::add(const FileRecord& record) {
   MutexLock lock(mutex_);
-  note(record);
+  note(record, false);
 }
 
-void Recorder::note(const FileRecord& record) {
-  const auto [place, fresh] = waiting_.try_emplace({record.file, record.version}, record);
+void Recorder::note(const FileRecord& record, bool on_disk) {
+  const auto [place, fresh] =
+      waiting_.try_emplace({record.file, record.version}, Waiting{record, on_disk});
   if (fresh) return;
-  FileRecord& known = place->second;
+  FileRecord& known = place->second.record;
   // A file deleted while it was open is recorded by its unlink and by its last close.
   const bool gone = known.state != KeyState::kActive || record.state != KeyState::kActive;
   const KeyState last_state = record.state != KeyState::kActive ? record.state : known.state;
+  if (record.generation > known.generation) place->second.on_disk = on_disk;
   if (record.generation >= known.generation) known = record;
   if (gone) known.state = last_state;
 }
 
-std::uint64_t Recorder::noted(FileId file, KeyVersion version) {
+void Recorder::note_on_disk(FileId file, KeyVersion version, std::uint64_t generation) {
   MutexLock lock(mutex_);
-  if (const auto found = waiting_.find({file, version}); found != waiting_.end()) {
-    return found->second.generation;
+  if (const auto found = waiting_.find({file, version});
+      found != waiting_.end() && found->second.record.generation == generation) {
+    found->second.on_disk = true;
   }
-  const auto found = being_written_.find({file, version});
-  return found == being_written_.end() ? 0 : found->second;
+  if (const auto found = being_written_.find({file, version});
+      found != being_written_.end() && found->second.generation == generation) {
+    found->second.on_disk = true;
+  }
+}
+
+Recorder::Noted Recorder::noted(FileId file, KeyVersion version) {
+  MutexLock lock(mutex_);
+  Noted noted;
+  if (const auto found = being_written_.find({file, version}); found != being_written_.end()) {
+    noted = found->second;
+  }
+  if (const auto found = waiting_.find({file, version}); found != waiting_.end()) {
+    noted.generation = found->second.record.generation;
+    noted.on_disk = found->second.on_disk;
+  }
+  return noted;
 }
 
 void Recorder::loop() {
@@ -78,9 +96,12 @@ Result<void> Recorder::write_batch() {
   {
     MutexLock lock(mutex_);
     batch.reserve(waiting_.size());
-    for (const auto& [key, record] : waiting_) {
-      batch.push_back(record);
-      being_written_.emplace_hint(being_written_.end(), key, record.generation);
+    for (const auto& [key, waiting] : waiting_) {
+      batch.push_back(waiting.record);
+      being_written_.emplace_hint(being_written_.end(), key,
+                                  Noted{.generation = waiting.record.generation,
+                                        .on_disk = waiting.on_disk,
+                                        .being_recorded = true});
     }
     waiting_.clear();
   }
@@ -96,13 +117,15 @@ Result<void> Recorder::write_batch() {
   };
   auto written = write();
   MutexLock lock(mutex_);
-  being_written_.clear();
   if (!written) {
     // What was noted meanwhile is the later.
     const auto meanwhile = std::exchange(waiting_, {});
-    for (const FileRecord& record : batch) note(record);
-    for (const auto& [key, record] : meanwhile) note(record);
+    for (const FileRecord& record : batch) {
+      note(record, being_written_[{record.file, record.version}].on_disk);
+    }
+    for (const auto& [key, waiting] : meanwhile) note(waiting.record, waiting.on_disk);
   }
+  being_written_.clear();
   return written;
 }
 

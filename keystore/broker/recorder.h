@@ -27,15 +27,22 @@ class Recorder {
   /// Takes note. Of several records of a key, the newest generation is kept; and a deletion,
   /// whatever is noted after it.
   void add(const FileRecord& record);
-  /// The newest generation of a key that was noted and is not recorded yet; 0 if there is none.
-  std::uint64_t noted(FileId file, KeyVersion version);
+  /// The state of that generation was synced by itself. Of no use unless it is what is noted.
+  void note_on_disk(FileId file, KeyVersion version, std::uint64_t generation);
+  struct Noted {
+    std::uint64_t generation = 0;  ///< the newest; 0 if none is
+    bool on_disk = false;
+    bool being_recorded = false;  ///< this one, or one before it
+  };
+  /// What was noted of a key and is not recorded yet.
+  Noted noted(FileId file, KeyVersion version);
   /// Records everything noted before the call.
   Result<void> flush();
 
  private:
   void loop();
   Result<void> write_batch();
-  void note(const FileRecord& record) REQUIRES(mutex_);
+  void note(const FileRecord& record, bool on_disk) REQUIRES(mutex_);
 
   Keyring& keyring_;
   std::function<Result<void>()> make_durable_;
@@ -45,8 +52,12 @@ class Recorder {
   Mutex mutex_;
   CondVar changed_;
   // In the order of the table: keys made together lie together, and so do their pages.
-  std::map<std::pair<FileId, KeyVersion>, FileRecord> waiting_ GUARDED_BY(mutex_);
-  std::map<std::pair<FileId, KeyVersion>, std::uint64_t> being_written_ GUARDED_BY(mutex_);
+  struct Waiting {
+    FileRecord record;
+    bool on_disk = false;
+  };
+  std::map<std::pair<FileId, KeyVersion>, Waiting> waiting_ GUARDED_BY(mutex_);
+  std::map<std::pair<FileId, KeyVersion>, Noted> being_written_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

@@ -70,6 +70,14 @@ class Crash : public ::testing::Test {
     if (!opened) throw std::runtime_error(opened.error().message());
     return std::move(*opened);
   }
+  /// One of the header slots is of this generation.
+  [[nodiscard]] bool has_slot(std::uint64_t generation) const {
+    const RawHeader raw = *read_raw_header(backing_.open());
+    return std::any_of(raw.slots.begin(), raw.slots.end(), [&](const Block& slot) {
+      const auto header = decode_header(slot);
+      return header.ok() && header->generation == generation;
+    });
+  }
   [[nodiscard]] bool has_journal(const Left& left) const {
     return std::filesystem::exists(left.world.journals().file(keys_->file.hex()));
   }
@@ -384,6 +392,54 @@ TEST_F(Crash, AReopenedFileSparesTheSlotThatIsOnTheDisk) {
     const auto header = decode_header(before.slots[slot]);
     EXPECT_EQ(header->generation == recorded, before.slots[slot] == after.slots[slot]);
   }
+}
+
+TEST_F(Crash, AReopenedFileThatWasSyncedSparesItsNewestHeader) {
+  auto file = create();
+  EXPECT_FALSE(file->committed().on_disk);
+  ASSERT_TRUE(file->write(0, ByteVector(kChunk, 'a')).ok());
+  ASSERT_TRUE(file->sync(true).ok());
+  const CommittedState synced = file->committed();
+  EXPECT_TRUE(synced.on_disk);
+  file = *world_.open(backing_, keys_, real_syscalls(),
+                      {.noted = synced.generation, .noted_is_on_disk = true});
+  EXPECT_TRUE(file->committed().on_disk);
+  ASSERT_TRUE(file->add_binding(test_binding(1)).ok());
+  EXPECT_FALSE(file->committed().on_disk);
+  // Whatever becomes of what was written just now, what was synced is there.
+  EXPECT_TRUE(has_slot(synced.generation));
+}
+
+TEST_F(Crash, WhatIsAboutToBeOnRecordIsNotWrittenOverBeforeItIsOnTheDisk) {
+  auto file = create();
+  ASSERT_TRUE(file->sync(true).ok());
+  int syncs = 0;
+  calls_.before = [&](const SystemCall& call) {
+    syncs += static_cast<int>(call.what == "fdatasync" && backing_.is(call.fd));
+    return 0;
+  };
+  ASSERT_TRUE(file->add_binding(test_binding(1)).ok());
+  std::uint64_t held = file->committed().generation;
+  file->hold_header();
+  ASSERT_TRUE(file->add_binding(test_binding(2)).ok());
+  EXPECT_EQ(syncs, 1) << "it had to be";
+  EXPECT_TRUE(has_slot(held));
+  ASSERT_TRUE(file->add_binding(test_binding(3)).ok());
+  EXPECT_EQ(syncs, 1) << "the one before was promised to nobody";
+  EXPECT_TRUE(has_slot(held));
+  // The sync of the whole filesystem came first.
+  held = file->committed().generation;
+  file->hold_header();
+  file->held_is_on_disk();
+  ASSERT_TRUE(file->add_binding(test_binding(4)).ok());
+  EXPECT_EQ(syncs, 1);
+  EXPECT_TRUE(has_slot(held));
+  // Closed meanwhile, and opened again.
+  held = file->committed().generation;
+  file = *world_.open(backing_, keys_, calls_, {.noted = held, .being_recorded = true});
+  ASSERT_TRUE(file->add_binding(test_binding(5)).ok());
+  EXPECT_EQ(syncs, 2);
+  EXPECT_TRUE(has_slot(held));
 }
 
 TEST_F(Crash, AFileIsCutOnlyWhenItsShorterHeaderIsOnTheDisk) {

@@ -78,6 +78,52 @@ class RecorderTest : public ::testing::Test {
   std::function<void()> at_sync_;
 };
 
+TEST_F(RecorderTest, SaysWhatIsNotOnRecordYet) {
+  const Dek& dek = deks_[0];
+  std::vector<Recorder::Noted> seen;
+  std::unique_ptr<Recorder> recorder;
+  const auto noted = [&] { return recorder->noted(dek.file, dek.version); };
+  at_sync_ = [&] {
+    if (recorder == nullptr || !seen.empty()) return;
+    seen.push_back(noted());
+    recorder->add(closed(dek, 8));
+    seen.push_back(noted());
+    recorder->note_on_disk(dek.file, dek.version, 8);
+    seen.push_back(noted());
+  };
+  recorder = start();
+  EXPECT_EQ(noted().generation, 0U);
+  recorder->note_on_disk(dek.file, dek.version, 7);
+  EXPECT_EQ(noted().generation, 0U) << "of no use";
+  recorder->add(closed(dek, 7));
+  recorder->note_on_disk(dek.file, dek.version, 6);
+  must_be(recorder->flush());
+  ASSERT_EQ(seen.size(), 3U);
+  EXPECT_EQ(seen[0].generation, 7U);
+  EXPECT_FALSE(seen[0].on_disk);
+  EXPECT_TRUE(seen[0].being_recorded);
+  EXPECT_EQ(seen[1].generation, 8U);
+  EXPECT_FALSE(seen[1].on_disk);
+  EXPECT_TRUE(seen[1].being_recorded) << "the one before it is";
+  EXPECT_TRUE(seen[2].on_disk);
+  must_be(recorder->flush());
+  EXPECT_EQ(noted().generation, 0U);
+  EXPECT_EQ(generation(dek), 8U);
+}
+
+TEST_F(RecorderTest, WhatWasSyncedIsKnownAfterAFailureAsWell) {
+  const auto recorder = start();
+  disk_fails_ = true;
+  recorder->add(closed(deks_[0], 3));
+  recorder->note_on_disk(deks_[0].file, deks_[0].version, 3);
+  EXPECT_FALSE(recorder->flush().ok());
+  const auto noted = recorder->noted(deks_[0].file, deks_[0].version);
+  EXPECT_EQ(noted.generation, 3U);
+  EXPECT_TRUE(noted.on_disk);
+  disk_fails_ = false;
+  must_be(recorder->flush());
+}
+
 TEST_F(RecorderTest, FlushRecordsWhatWasNoted) {
   const auto recorder = start();
   for (std::size_t i = 0; i < deks_.size(); ++i) recorder->add(closed(deks_[i], i + 1));
