@@ -51,21 +51,7 @@ KeyBroker::~KeyBroker() {
 }
 
 Result<void> KeyBroker::reload() {
-  std::uint64_t before = 0;
-  {
-    ReadLock lock(policy_mutex_);
-    if (policy_ != nullptr) before = policy_->generation();
-  }
-  const auto load = [&]() -> Result<Policy> {
-    Policy policy = TRY(Policy::from(TRY(keyring_.policy())));
-    if (policy.generation() < before) {
-      return Error{Code::kRolledBack, 0,
-                   "keystore: scopes and grants are older than those seen before (generation " +
-                       std::to_string(policy.generation()) + ", seen " + std::to_string(before) +
-                       "); restore the newer keystore, or mount anew"};
-    }
-    return policy;
-  };
+  const auto load = [&]() -> Result<Policy> { return Policy::from(TRY(keyring_.policy())); };
   auto loaded = load();
   WriteLock lock(policy_mutex_);
   if (!loaded) {
@@ -95,7 +81,7 @@ void KeyBroker::watch_policy(std::int64_t seen) {
     }
     const auto version = keyring_.data_version();
     // A policy that could not be read is tried again until it can.
-    if (version.ok() && *version == seen && policy().ok()) continue;
+    if (version.ok() && *version == seen && policy().ok() && keyring_.in_place()) continue;
     (void)reload();
     if (version.ok()) seen = *version;
   }

@@ -1,5 +1,6 @@
 #include "keystore/keyring/keyring.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,11 +43,6 @@ SecretBytes derive(const SecretBytes& policy_key, StoreId store, std::string_vie
   return hkdf_sha256(policy_key.expose(), store.view(), info, kKeySize);
 }
 
-Result<void> renew_policy_mac(Database& database, Bytes mac_key) {
-  const Digest mac = TRY(policy_mac(database, mac_key));
-  return write_meta(database, "policy_mac", mac);
-}
-
 /// A read transaction: what is read within it is of one moment. Nothing is written, so it just
 /// ends.
 class ReadTransaction {
@@ -87,23 +83,6 @@ class UnfinishedFiles {
   bool remove_ = false;
 };
 
-/// What has just been written can be read again; else it would lock everyone out.
-Result<void> readable(const Result<PolicySnapshot>& written) {
-  if (written) return {};
-  return Error{Code::kInvalid, written.error().errno_value, written.error().context};
-}
-
-Result<void> verify_policy(Database& database, Bytes mac_key) {
-  const Digest expected = TRY(policy_mac(database, mac_key));
-  const ByteVector stored = TRY(read_meta(database, "policy_mac"));
-  if (!constant_time_equal(expected, stored)) {
-    return Error{Code::kCorrupt, 0,
-                 "keystore: scopes or grants were altered outside coffer; restore the keystore "
-                 "from a backup"};
-  }
-  return {};
-}
-
 /// The rows of a new scope: its first KEK wrapped by the master key, its secret wrapped by that
 /// KEK.
 struct NewScope {
@@ -137,15 +116,24 @@ Result<NewScope> make_scope_keys(StoreId store, ScopeId scope, MasterKms& master
 }  // namespace
 
 Keyring::Keyring(std::string path, Database writer, Database reader, Access access, StoreId store,
-                 MasterKms& master, const Clock& clock, std::int64_t key_ttl_s)
+                 MasterKms& master, const Clock& clock, std::int64_t key_ttl_s,
+                 NewestSeen::Place seen, IfOlder if_older)
     : path_(std::move(path)),
       access_(access),
       store_(store),
       master_(master),
       clock_(clock),
       key_ttl_s_(key_ttl_s),
+      seen_(seen, store),
+      remembers_(!seen.path.empty()),
+      takes_older_(if_older == IfOlder::kTake),
       database_(std::move(writer)),
-      reader_(std::move(reader)) {}
+      reader_(std::move(reader)) {
+  struct stat status {};
+  if (::stat(path_.c_str(), &status) != 0) return;
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
+}
 
 Result<void> Keyring::create(const CreateOptions& options, MasterKms& master, const Clock& clock) {
   TRY(check_grant(options.first_grant));
@@ -186,8 +174,8 @@ Result<void> Keyring::create(const CreateOptions& options, MasterKms& master, co
     grant.scope = kRootScope;
     grant.created_at = now;
     TRY(insert_grant(database, grant));
-    TRY(readable(select_policy(database, path_key, options.store)));
-    TRY(renew_policy_mac(database, mac_key.expose()));
+    TRY(check_readable(database, path_key, options.store));
+    TRY(write_state(database, 1, mac_key.expose()));
     return transaction.commit();
   };
 
@@ -209,7 +197,8 @@ Result<KeystorePeek> Keyring::peek(const std::string& path) {
 
 Result<std::unique_ptr<Keyring>> Keyring::open(const std::string& path, Access access,
                                                StoreId store, MasterKms& master, const Clock& clock,
-                                               std::int64_t key_ttl_s) {
+                                               std::int64_t key_ttl_s, NewestSeen::Place seen,
+                                               IfOlder if_older) {
   Database writer = TRY(open_existing(
       path, access == Access::kReadOnly ? Database::Mode::kReadOnly : Database::Mode::kReadWrite));
   if (const StoreId found = TRY(read_store_id(writer)); found != store) {
@@ -219,7 +208,8 @@ Result<std::unique_ptr<Keyring>> Keyring::open(const std::string& path, Access a
   }
   Database reader = TRY(open_existing(path, Database::Mode::kReadOnly));
   std::unique_ptr<Keyring> keyring(new Keyring(path, std::move(writer), std::move(reader), access,
-                                               store, master, clock, key_ttl_s));
+                                               store, master, clock, key_ttl_s, std::move(seen),
+                                               if_older));
   TRY(keyring->policy());
   return keyring;
 }
@@ -258,11 +248,18 @@ Result<std::shared_ptr<const Keyring::PolicyKeys>> Keyring::policy_keys() {
 
 Result<void> Keyring::read_verified(
     const std::function<Result<void>(Database&, const PolicyKeys&)>& read) {
+  TRY(in_place());
   const auto keys = TRY(policy_keys());
-  MutexLock lock(read_mutex_);
-  const ReadTransaction moment = TRY(ReadTransaction::begin(reader_));
-  TRY(verify_policy(reader_, keys->mac.expose()));
-  return read(reader_, *keys);
+  const auto newest = seen_.newest();
+  KeystoreState found;
+  {
+    MutexLock lock(read_mutex_);
+    const ReadTransaction moment = TRY(ReadTransaction::begin(reader_));
+    found = TRY(check_state(reader_, *keys, newest));
+    TRY(read(reader_, *keys));
+  }
+  note_read(found, newest);
+  return {};
 }
 
 Result<PolicySnapshot> Keyring::policy() {
@@ -275,6 +272,7 @@ Result<PolicySnapshot> Keyring::policy() {
 }
 
 Result<Transaction> Keyring::begin_write() {
+  TRY(in_place());
   const auto deadline = std::chrono::steady_clock::now() + kWriteWait;
   while (true) {
     TRY(database_.execute("PRAGMA busy_timeout = 0;"));
@@ -288,19 +286,6 @@ Result<Transaction> Keyring::begin_write() {
     std::this_thread::sleep_for(kWriteRetry);
     mutex_.lock();
   }
-}
-
-Result<void> Keyring::change_policy(const std::function<Result<void>(const PolicyKeys&)>& change) {
-  const auto keys = TRY(policy_keys());
-  MutexLock lock(mutex_);
-  Transaction transaction = TRY(begin_write());
-  TRY(verify_policy(database_, keys->mac.expose()));
-  TRY(change(*keys));
-  const std::uint64_t generation = TRY(read_generation(database_));
-  TRY(write_meta(database_, "generation", u64_bytes(generation + 1)));
-  TRY(readable(select_policy(database_, keys->paths, store_)));
-  TRY(renew_policy_mac(database_, keys->mac.expose()));
-  return transaction.commit();
 }
 
 Result<ScopeId> Keyring::next_scope_id() {
@@ -345,9 +330,10 @@ Result<ScopeId> Keyring::add_scope(const std::string& path, DirId root_dir,
 }
 
 Result<void> Keyring::remove_scope(ScopeId scope) {
-  return change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+  TRY(change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
     return delete_unused_scope(database_, scope);
-  });
+  }));
+  return {};
 }
 
 Result<GrantId> Keyring::add_grant(const GrantRow& grant) {
@@ -367,16 +353,18 @@ Result<GrantId> Keyring::add_grant(const GrantRow& grant) {
 
 Result<void> Keyring::revoke_grant(GrantId id) {
   const std::int64_t now = clock_.unix_seconds();
-  return change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+  TRY(change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
     return mark_grant_revoked(database_, id, now);
-  });
+  }));
+  return {};
 }
 
 Result<void> Keyring::allow_xattrs() {
-  return change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+  TRY(change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
     constexpr std::uint8_t kYes = 1;
     return write_meta(database_, "xattrs", {&kYes, 1});
-  });
+  }));
+  return {};
 }
 
 Result<std::vector<KekRow>> Keyring::keks() {

@@ -1,7 +1,11 @@
 #pragma once
 
+#include <sys/types.h>
+
+#include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -11,6 +15,7 @@
 #include "keystore/base/mutex.h"
 #include "keystore/base/result.h"
 #include "keystore/db/database.h"
+#include "keystore/keyring/newest_seen.h"
 #include "keystore/keyring/rows.h"
 #include "keystore/kms/master_kms.h"
 
@@ -49,12 +54,18 @@ class Keyring {
   static Result<KeystorePeek> peek(const std::string& path);
 
   enum class Access { kReadWrite, kReadOnly };
+  /// What becomes of a keystore older than what was seen: kTake reads it all the same, so that it
+  /// can be accepted; until then nothing should be written.
+  enum class IfOlder { kRefuse, kTake };
   /// Opens the keystore of `store` and authenticates its policy. kForeignKeystore if it is another
-  /// store's; kWrongKey, kKeyUnavailable from the master key; kCorrupt if the policy was altered.
-  /// `master` and `clock` outlive the Keyring.
+  /// store's; kWrongKey, kKeyUnavailable from the master key; kCorrupt if the policy was altered;
+  /// kRolledBack if it is older than what this node remembers at `seen`. So does whatever reads or
+  /// writes policy or records later. `master` and `clock` outlive the Keyring.
   static Result<std::unique_ptr<Keyring>> open(const std::string& path, Access access,
                                                StoreId store, MasterKms& master, const Clock& clock,
-                                               std::int64_t key_ttl_s = kDefaultKeyTtlSeconds);
+                                               std::int64_t key_ttl_s = kDefaultKeyTtlSeconds,
+                                               NewestSeen::Place seen = {},
+                                               IfOlder if_older = IfOlder::kRefuse);
 
   [[nodiscard]] StoreId store() const { return store_; }
   [[nodiscard]] std::int64_t key_ttl_s() const { return key_ttl_s_; }
@@ -64,6 +75,19 @@ class Keyring {
   Result<PolicySnapshot> policy();
   /// Differs from an earlier answer if another process has committed since.
   Result<std::int64_t> data_version();
+  /// kRolledBack if another file lies at the keystore's path than the one that was opened.
+  [[nodiscard]] Result<void> in_place() const;
+
+  /// A keystore that was put back, and the newest that was seen before.
+  struct Older {
+    KeystoreState found;
+    KeystoreState seen;
+  };
+  /// Nothing if it is not older than what was seen. For one opened with IfOlder::kTake.
+  Result<std::optional<Older>> older();
+  /// Makes it the newest there is, by a generation above all that was seen, which is the answer;
+  /// older ones are refused from now on.
+  Result<std::uint64_t> supersede_seen();
 
   /// kExists if there is a scope of that path.
   Result<ScopeId> add_scope(const std::string& path, DirId root_dir, const ScopeSettings& settings);
@@ -135,7 +159,8 @@ class Keyring {
   };
 
   Keyring(std::string path, Database writer, Database reader, Access access, StoreId store,
-          MasterKms& master, const Clock& clock, std::int64_t key_ttl_s);
+          MasterKms& master, const Clock& clock, std::int64_t key_ttl_s, NewestSeen::Place seen,
+          IfOlder if_older);
 
   Result<std::shared_ptr<const PolicyKeys>> policy_keys();
   /// An authenticated row. kKeyUnavailable if there is none.
@@ -148,11 +173,27 @@ class Keyring {
     return now < expires_at && expires_at - now <= key_ttl_s_;
   }
   /// Runs `read` in a transaction that has checked the policy MAC, so that what it reads of the
-  /// policy tables is authentic and of one moment.
+  /// policy tables is authentic, of one moment, and not older than what was seen.
   Result<void> read_verified(const std::function<Result<void>(Database&, const PolicyKeys&)>& read);
   /// Runs `change` in a transaction that checks the policy MAC before and renews it after. kInvalid
   /// if the policy could not be read again as `change` leaves it.
-  Result<void> change_policy(const std::function<Result<void>(const PolicyKeys&)>& change);
+  /// The new generation is above `floor` too, and is the answer.
+  Result<std::uint64_t> change_policy(const std::function<Result<void>(const PolicyKeys&)>& change,
+                                      std::uint64_t floor = 0);
+  /// Checks what a transaction has found: authentic, and not older than `newest`.
+  Result<KeystoreState> check_state(Database& database, const PolicyKeys& keys,
+                                    const std::optional<KeystoreState>& newest) const;
+  /// Runs `change` in a transaction that checks the policy MAC before, and raises the generation if
+  /// it says that it has changed a record.
+  Result<void> change_records(const std::function<Result<bool>(const PolicyKeys&)>& change);
+  Result<bool> record_rows(const PolicyKeys& keys, std::span<const FileRecord> records)
+      REQUIRES(mutex_);
+  Result<void> readmit_row(const PolicyKeys& keys, const FileRecord& record) REQUIRES(mutex_);
+  /// The last of a transaction that changes policy or records.
+  Result<KeystoreState> raise_generation(const PolicyKeys& keys, std::uint64_t floor = 0)
+      REQUIRES(mutex_);
+  /// Remembers what was read, once it is sure to be on the disk.
+  void note_read(const KeystoreState& found, const std::optional<KeystoreState>& newest);
   /// BEGIN IMMEDIATE. While another process writes it waits without the lock.
   Result<Transaction> begin_write() REQUIRES(mutex_);
   [[nodiscard]] KeyContext context(KeyContext::Purpose purpose, ScopeId scope, KeyVersion wrapping,
@@ -164,6 +205,11 @@ class Keyring {
   MasterKms& master_;
   const Clock& clock_;
   const std::int64_t key_ttl_s_;
+  dev_t device_ = 0;  // of the file that was opened; both 0 if it was not to be found out
+  ino_t inode_ = 0;
+  NewestSeen seen_;
+  const bool remembers_;
+  std::atomic<bool> takes_older_;
 
   // Two connections, so that who opens a file never waits for a commit's disk flush. Neither lock
   // is taken under the other.

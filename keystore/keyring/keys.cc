@@ -324,16 +324,19 @@ Result<Dek> Keyring::dek(FileId file, KeyVersion version, DekUse use) {
 }
 
 Result<void> Keyring::readmit(const FileRecord& record) {
-  const auto policy_keys_now = TRY(policy_keys());
-  const std::int64_t now = clock_.unix_seconds();
-  MutexLock lock(mutex_);
-  Transaction transaction = TRY(begin_write());
+  return change_records([&](const PolicyKeys& keys) NO_THREAD_SAFETY_ANALYSIS -> Result<bool> {
+    TRY(readmit_row(keys, record));
+    return true;
+  });
+}
+
+Result<void> Keyring::readmit_row(const PolicyKeys& keys, const FileRecord& record) {
   Statement find = TRY(database_.prepare(kSelectDek));
   const auto stored = TRY(select_dek(find, record.file, record.version));
   if (!stored.has_value()) {
     return Error{Code::kNotFound, 0, "the keystore has no key for file " + record.file.hex()};
   }
-  TRY(authenticate(policy_keys_now->records, *stored));
+  TRY(authenticate(keys.records, *stored));
   if (!usable_for(stored->record.state, DekUse::kRecovery)) {
     return Error{Code::kRevoked, 0,
                  "the key of file " + record.file.hex() + " is " +
@@ -346,30 +349,33 @@ Result<void> Keyring::readmit(const FileRecord& record) {
                      record.file.hex() + " is older than its record"};
   }
   Statement update = TRY(database_.prepare(kUpdateRecord));
-  TRY(write_record(update, policy_keys_now->records,
-                   DekRecord{.file = record.file,
-                             .version = record.version,
-                             .scope = stored->record.scope,
-                             .state = KeyState::kActive,
-                             .changed_at = now,
-                             .generation = record.generation,
-                             .root = record.root}));
-  return transaction.commit();
+  return write_record(update, keys.records,
+                      DekRecord{.file = record.file,
+                                .version = record.version,
+                                .scope = stored->record.scope,
+                                .state = KeyState::kActive,
+                                .changed_at = clock_.unix_seconds(),
+                                .generation = record.generation,
+                                .root = record.root});
 }
 
 Result<void> Keyring::record(std::span<const FileRecord> records) {
   if (records.empty()) return {};
-  const auto policy_keys_now = TRY(policy_keys());
+  return change_records([&](const PolicyKeys& keys) NO_THREAD_SAFETY_ANALYSIS -> Result<bool> {
+    return record_rows(keys, records);
+  });
+}
+
+Result<bool> Keyring::record_rows(const PolicyKeys& keys, std::span<const FileRecord> records) {
   const std::int64_t now = clock_.unix_seconds();
-  MutexLock lock(mutex_);
-  Transaction transaction = TRY(begin_write());
+  bool changed = false;
   Statement find = TRY(database_.prepare(kSelectDek));
   Statement update = TRY(database_.prepare(kUpdateRecord));
   for (const FileRecord& entry : records) {
     const auto stored = TRY(select_dek(find, entry.file, entry.version));
     // An altered row is left as it is, for the next open to refuse; a key that was suspended or
     // revoked meanwhile stays so.
-    if (!stored.has_value() || !authenticate(policy_keys_now->records, *stored) ||
+    if (!stored.has_value() || !authenticate(keys.records, *stored) ||
         !usable(stored->record.state)) {
       continue;
     }
@@ -383,9 +389,10 @@ Result<void> Keyring::record(std::span<const FileRecord> records) {
                          .changed_at = now,
                          .generation = older ? stored->record.generation : entry.generation,
                          .root = older ? stored->record.root : entry.root};
-    TRY(write_record(update, policy_keys_now->records, next));
+    TRY(write_record(update, keys.records, next));
+    changed = true;
   }
-  return transaction.commit();
+  return changed;
 }
 
 Result<void> Keyring::visit_keys(const std::function<bool(const KeyRow&)>& visit, FileId from) {

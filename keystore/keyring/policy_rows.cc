@@ -5,6 +5,7 @@
 #include <map>
 
 #include "keystore/crypto/box.h"
+#include "keystore/crypto/random.h"
 #include "keystore/keyring/schema.h"
 
 namespace coffer {
@@ -64,6 +65,27 @@ Result<std::uint64_t> read_generation(Database& database) {
   return load_le<std::uint64_t>(value, 0);
 }
 
+Result<KeystoreState> write_state(Database& database, std::uint64_t generation, Bytes mac_key) {
+  std::array<std::uint8_t, 16> moment{};
+  random_bytes(moment);
+  TRY(write_meta(database, "generation", ByteWriter().le(generation).take()));
+  TRY(write_meta(database, "moment", moment));
+  const Digest mac = TRY(policy_mac(database, mac_key));
+  TRY(write_meta(database, "policy_mac", mac));
+  return KeystoreState{.generation = generation, .mark = sha256(mac)};
+}
+
+Result<KeystoreState> verify_state(Database& database, Bytes mac_key) {
+  const Digest expected = TRY(policy_mac(database, mac_key));
+  const ByteVector stored = TRY(read_meta(database, "policy_mac"));
+  if (!constant_time_equal(expected, stored)) {
+    return Error{Code::kCorrupt, 0,
+                 "keystore: scopes or grants were altered outside coffer; restore the keystore "
+                 "from a backup"};
+  }
+  return KeystoreState{.generation = TRY(read_generation(database)), .mark = sha256(stored)};
+}
+
 Result<PolicySnapshot> select_policy(Database& database, const SecretBytes& path_key,
                                      StoreId store) {
   PolicySnapshot snapshot;
@@ -74,6 +96,12 @@ Result<PolicySnapshot> select_policy(Database& database, const SecretBytes& path
   snapshot.scopes = TRY(select_scopes(database, path_key, store));
   snapshot.grants = TRY(select_grants(database));
   return snapshot;
+}
+
+Result<void> check_readable(Database& database, const SecretBytes& path_key, StoreId store) {
+  const auto written = select_policy(database, path_key, store);
+  if (written) return {};
+  return Error{Code::kInvalid, written.error().errno_value, written.error().context};
 }
 
 Result<void> check_grant(const GrantRow& grant) {

@@ -4,17 +4,24 @@
 #include <vector>
 
 #include "keystore/db/database.h"
+#include "keystore/keyring/newest_seen.h"
 #include "keystore/keyring/rows.h"
 #include "keystore/kms/master_kms.h"
 
 namespace coffer {
 
 // The SQL of the policy tables (keystore/FORMAT.md, "Tables"). Each runs within the caller's
-// transaction; checking and renewing the policy MAC is the Keyring's.
+// transaction; when to check and renew the policy MAC is the Keyring's.
 
 Result<std::uint64_t> read_generation(Database& database);
+/// kCorrupt unless the policy MAC holds.
+Result<KeystoreState> verify_state(Database& database, Bytes mac_key);
+/// Gives the state that the transaction leaves its generation and moment, and renews the MAC.
+Result<KeystoreState> write_state(Database& database, std::uint64_t generation, Bytes mac_key);
 Result<PolicySnapshot> select_policy(Database& database, const SecretBytes& path_key,
                                      StoreId store);
+/// What has just been written can be read again; else it would lock everyone out (kInvalid).
+Result<void> check_readable(Database& database, const SecretBytes& path_key, StoreId store);
 
 /// A grant that would mean something else than it says, or could not be read again, is refused
 /// before it is written (kInvalid).

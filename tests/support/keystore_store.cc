@@ -110,6 +110,11 @@ ByteVector expected_policy_mac(TestStore& store) {
 
 void change_policy_by_hand(TestStore& store, const std::string& sql) {
   RawDatabase(store.path).run(sql);
+  const auto generation = load_le<std::uint64_t>(
+      RawDatabase(store.path).value("SELECT value FROM meta WHERE name = 'generation'"), 0);
+  const std::string raised = to_hex(ByteWriter().le(generation + 1).take());
+  RawDatabase(store.path)
+      .run("UPDATE meta SET value = X'" + raised + "' WHERE name = 'generation'");
   const std::string mac = to_hex(expected_policy_mac(store));
   RawDatabase(store.path).run("UPDATE meta SET value = X'" + mac + "' WHERE name = 'policy_mac'");
 }

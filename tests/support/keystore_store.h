@@ -57,8 +57,8 @@ std::string outcome(const Result<T>& result) {
   return result.ok() ? "ok" : std::string(to_string(result.error().code));
 }
 
-/// Changes policy rows by `sql` and authenticates what came of it, as a program with the master key
-/// would; for changes that no function of the Keyring makes yet.
+/// Changes policy rows by `sql`, raises the generation and authenticates what came of it, as a
+/// program with the master key would; for changes that no function of the Keyring makes yet.
 void change_policy_by_hand(TestStore& store, const std::string& sql);
 
 /// The keys derived from the store's policy key, by keystore/FORMAT.md.

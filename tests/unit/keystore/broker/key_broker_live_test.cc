@@ -145,7 +145,7 @@ TEST_F(KeyBrokerLive, AnOlderPolicyPutBackUnderALiveBrokerIsRefused) {
   EXPECT_TRUE(eventually([&] { return ask(owner_) == "rolled-back"; }));
   EXPECT_EQ(outcome(broker_->reload()), "rolled-back");
   // It is authentic; only who has seen the newer one can tell.
-  EXPECT_EQ(must_be(keyring_->policy()).generation, 1U);
+  EXPECT_EQ(must_be(store_.open()->policy()).generation, 1U);
 
   put_back(revoked);
   EXPECT_TRUE(eventually([&] { return ask(owner_) == "revoked"; }));

@@ -68,7 +68,7 @@ void expect_nothing_lost(TestStore& store, const std::vector<int>& writers) {
   const std::size_t scopes = (kRounds + 2) / 3;
   EXPECT_EQ(policy.grants.size(), 1 + count * kRounds);
   EXPECT_EQ(policy.scopes.size(), 1 + count * scopes);
-  EXPECT_EQ(policy.generation, 1 + count * (kRounds + revoked + scopes));
+  EXPECT_EQ(policy.generation, 1 + count * (2 * kRounds + revoked + scopes));
   std::set<std::string> expected;
   for (const int writer : writers) {
     for (int i = 0; i < kRounds; ++i) {
@@ -148,7 +148,7 @@ TEST(KeyringConcurrency, ManyThreadsShareOneKeyring) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(must_be(keyring->policy()).generation, 21U);
+  EXPECT_EQ(must_be(keyring->policy()).generation, 41U);
   EXPECT_EQ(RawDatabase(store.path).number("SELECT count(*) FROM deks WHERE generation = 1"), 320);
 }
 

@@ -53,7 +53,7 @@ TEST(KeyringFormat, TheHeaderSaysWhatItIs) {
   EXPECT_THAT(raw.column("PRAGMA journal_mode"), ::testing::ElementsAre("wal"));
   EXPECT_THAT(raw.column("PRAGMA encoding"), ::testing::ElementsAre("UTF-8"));
   EXPECT_THAT(raw.column("SELECT name FROM meta ORDER BY name"),
-              ::testing::ElementsAre("created_at", "generation", "names", "policy_key",
+              ::testing::ElementsAre("created_at", "generation", "moment", "names", "policy_key",
                                      "policy_mac", "store_id"));
   EXPECT_EQ(raw.value("SELECT value FROM meta WHERE name = 'store_id'"),
             ByteVector(store.id.bytes.begin(), store.id.bytes.end()));

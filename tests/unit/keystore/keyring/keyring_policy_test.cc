@@ -227,11 +227,18 @@ TEST(KeyringPolicy, EveryChangeRaisesTheGeneration) {
     EXPECT_EQ(now, last + 1);
     last = now;
   }
-  // Keys come and go without.
-  const auto deks = must_be(keyring->make_deks(kRootScope, 1));
-  must_be(
-      keyring->record(std::vector<FileRecord>{{.file = deks[0].file, .version = deks[0].version}}));
+  // Keys come and go without; what is recorded of a file is a change.
+  const auto deks = must_be(keyring->make_deks(kRootScope, 2));
+  must_be(keyring->discard_deks(std::vector<FileId>{deks[1].file}));
   EXPECT_EQ(must_be(keyring->policy()).generation, last);
+  const FileRecord record{.file = deks[0].file, .version = deks[0].version, .generation = 1};
+  must_be(keyring->record({&record, 1}));
+  EXPECT_EQ(must_be(keyring->policy()).generation, last + 1);
+  must_be(keyring->readmit(record));
+  EXPECT_EQ(must_be(keyring->policy()).generation, last + 2);
+  const FileRecord unknown{.file = deks[1].file, .version = deks[1].version};
+  must_be(keyring->record({&unknown, 1}));
+  EXPECT_EQ(must_be(keyring->policy()).generation, last + 2) << "nothing was recorded";
 }
 
 TEST(KeyringPolicy, DataVersionShowsTheChangesOfOthers) {
