@@ -112,6 +112,24 @@ class Acceptor {
 
 }  // namespace
 
+Result<std::optional<KeystoreAcceptance>> accept_keystore(OpenStore& store, bool dry_run) {
+  Keyring& keyring = *store.session().keyring;
+  const auto older = TRY(keyring.older());
+  if (!older.has_value()) return std::optional<KeystoreAcceptance>();
+  KeystoreAcceptance acceptance{.seen_generation = older->seen.generation,
+                                .found_generation = older->found.generation};
+  if (!dry_run) {
+    // Before it is done: what is not on record is not accepted.
+    TRY(store.session().note("/", "accept: keystore from generation " +
+                                      std::to_string(acceptance.seen_generation) +
+                                      " to what was put back, of generation " +
+                                      std::to_string(acceptance.found_generation)));
+    acceptance.new_generation = TRY(keyring.supersede_seen());
+    TRY(store.broker().reload());
+  }
+  return std::optional<KeystoreAcceptance>(acceptance);
+}
+
 AcceptReport accept(OpenStore& store, const std::string& path, bool dry_run, Progress& progress) {
   return Acceptor(store, dry_run, progress).run(path);
 }

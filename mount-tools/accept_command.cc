@@ -19,7 +19,20 @@ struct AcceptOptions {
   PassphraseOptions passphrase;
 };
 
-void print_accepted_json(const AcceptReport& report) {
+nlohmann::ordered_json keystore_json(const KeystoreAcceptance& keystore) {
+  nlohmann::ordered_json row = {{"seen_generation", keystore.seen_generation},
+                                {"found_generation", keystore.found_generation}};
+  if (keystore.new_generation != 0) row["new_generation"] = keystore.new_generation;
+  return row;
+}
+
+std::string outcome_of(std::uint64_t new_generation) {
+  if (new_generation == 0) return "would be accepted";
+  return "accepted, as generation " + std::to_string(new_generation);
+}
+
+void print_accepted_json(const AcceptReport& report,
+                         const std::optional<KeystoreAcceptance>& keystore) {
   auto accepted = nlohmann::ordered_json::array();
   for (const Acceptance& one : report.accepted) {
     nlohmann::ordered_json row = {{"path", one.path},
@@ -35,20 +48,28 @@ void print_accepted_json(const AcceptReport& report) {
     failed.push_back(
         {{"path", path}, {"cause", to_string(error.code)}, {"message", error.message()}});
   }
-  print_json({{"accepted", std::move(accepted)},
-              {"unchanged", report.unchanged},
-              {"failed", std::move(failed)}});
+  nlohmann::ordered_json all = nlohmann::ordered_json::object();
+  if (keystore.has_value()) all["keystore"] = keystore_json(*keystore);
+  all["accepted"] = std::move(accepted);
+  all["unchanged"] = report.unchanged;
+  all["failed"] = std::move(failed);
+  print_json(all);
 }
 
-void print_accepted(const AcceptReport& report, bool dry_run) {
+void print_accepted(const AcceptReport& report, const std::optional<KeystoreAcceptance>& keystore,
+                    bool dry_run) {
+  if (keystore.has_value()) {
+    std::printf("keystore: generation %llu seen, %llu found: %s\n",
+                static_cast<unsigned long long>(keystore->seen_generation),
+                static_cast<unsigned long long>(keystore->found_generation),
+                outcome_of(keystore->new_generation).c_str());
+  }
   for (const Acceptance& one : report.accepted) {
-    const std::string outcome =
-        one.new_generation == 0 ? "would be accepted"
-                                : "accepted, as generation " + std::to_string(one.new_generation);
     std::printf("%s: %sgeneration %llu on record, %llu found: %s\n", one.path.c_str(),
                 one.deleted ? "deleted, " : "",
                 static_cast<unsigned long long>(one.recorded_generation),
-                static_cast<unsigned long long>(one.found_generation), outcome.c_str());
+                static_cast<unsigned long long>(one.found_generation),
+                outcome_of(one.new_generation).c_str());
   }
   std::printf("%zu files %saccepted, %llu are as they are on record\n", report.accepted.size(),
               dry_run ? "would be " : "", static_cast<unsigned long long>(report.unchanged));
@@ -61,16 +82,20 @@ Result<int> accept_restore(const AcceptOptions& options) {
   open.read_only = options.dry_run;
   open.purpose = "coffer accept";
   open.passphrase = options.passphrase;
+  // A part of the store is accepted by a keystore that is believed already.
+  if (!what.path_given) open.if_older = Keyring::IfOlder::kTake;
   const auto store = TRY(OpenStore::open(open));
+  std::optional<KeystoreAcceptance> keystore;
+  if (!what.path_given) keystore = TRY(accept_keystore(*store, options.dry_run));
   AcceptReport report;
   {
     Progress progress("accepting");
     report = accept(*store, what.path, options.dry_run, progress);
   }
   if (options.json) {
-    print_accepted_json(report);
+    print_accepted_json(report, keystore);
   } else {
-    print_accepted(report, options.dry_run);
+    print_accepted(report, keystore, options.dry_run);
     for (const auto& [path, error] : report.failed)
       std::fprintf(stderr, "%s\n", failure_line(path, error).c_str());
   }
@@ -81,9 +106,10 @@ Result<int> accept_restore(const AcceptOptions& options) {
 
 void add_accept_command(CLI::App& app, ChosenCommand& chosen) {
   CLI::App& verb = *app.add_subcommand(
-      "accept", "Say on the record that files were put back from a backup on purpose");
+      "accept", "Say on the record that files, or the keystore, were put back on purpose");
   const auto options = std::make_shared<AcceptOptions>();
-  verb.add_option("STORE", options->store, "STORE:PATH, a file or a tree; or all of STORE")
+  verb.add_option("STORE", options->store,
+                  "STORE:PATH, a file or a tree; or all of STORE, its keystore too")
       ->required();
   verb.add_flag("--dry-run", options->dry_run, "Only show what would be accepted");
   verb.add_flag("--json", options->json, "As JSON");
@@ -91,7 +117,8 @@ void add_accept_command(CLI::App& app, ChosenCommand& chosen) {
   verb.footer(
       "For files that are refused as rolled back, or as deleted and there again. Each has to\n"
       "authenticate whole, and counts as newer than its record from then on. Needs the right\n"
-      "to write them.");
+      "to write them. Without a PATH also for a keystore older than this node has seen, which\n"
+      "needs the master key alone.");
   verb.callback(
       [options, &chosen] { chosen.run = [options] { return accept_restore(*options); }; });
 }

@@ -31,8 +31,12 @@ Result<std::unique_ptr<OpenStore>> OpenStore::open(const Options& options) {
   if (!options.read_only) {
     store->lock_.emplace(TRY(StoreLock::take(config.private_dir(), options.purpose, "")));
   }
-  const auto access = options.read_only ? Keyring::Access::kReadOnly : Keyring::Access::kReadWrite;
-  store->session_ = TRY(KeystoreSession::open(options.root, access, options.passphrase));
+  KeystoreSession::Options keystore;
+  keystore.access = options.read_only ? Keyring::Access::kReadOnly : Keyring::Access::kReadWrite;
+  keystore.if_older = options.if_older;
+  keystore.passphrase = options.passphrase;
+  keystore.report = options.report;
+  store->session_ = TRY(KeystoreSession::open(options.root, keystore));
   store->engine_.emplace(TRY(AeadEngine::create()));
   store->broker_ = TRY(
       KeyBroker::create(*store->session_.keyring, *store->session_.audit, *store->session_.clock));

@@ -18,6 +18,13 @@ Error with_path(Error error, const std::string& path) {
 
 Result<KeystoreSession> KeystoreSession::open(const std::string& root, Keyring::Access access,
                                               const PassphraseOptions& passphrase) {
+  Options options;
+  options.access = access;
+  options.passphrase = passphrase;
+  return open(root, options);
+}
+
+Result<KeystoreSession> KeystoreSession::open(const std::string& root, const Options& options) {
   KeystoreSession session;
   session.config = TRY(read_store_config(root));
   session.clock = std::make_unique<Clock>();
@@ -30,8 +37,12 @@ Result<KeystoreSession> KeystoreSession::open(const std::string& root, Keyring::
                  "keystore " + path + " belongs to store " + peek.store.hex() + ", not to " +
                      session.config.store.hex()};
   }
-  session.master = TRY(open_master(peek.master, passphrase_source(passphrase)));
-  auto keyring = Keyring::open(path, access, session.config.store, *session.master, *session.clock);
+  session.master = TRY(open_master(peek.master, passphrase_source(options.passphrase)));
+  auto keyring =
+      Keyring::open(path, options.access, session.config.store, *session.master, *session.clock,
+                    kDefaultKeyTtlSeconds,
+                    {.path = keystore_seen_path(session.config.store), .report = options.report},
+                    options.if_older);
   if (!keyring) return with_path(std::move(keyring).error(), path);
   session.keyring = std::move(*keyring);
   session.audit = TRY(

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -20,7 +21,15 @@ struct KeystoreSession {
   std::unique_ptr<Keyring> keyring;
   std::unique_ptr<AuditLog> audit;
 
-  /// `root` is the store's directory.
+  struct Options {
+    Keyring::Access access = Keyring::Access::kReadOnly;
+    Keyring::IfOlder if_older = Keyring::IfOlder::kRefuse;
+    PassphraseOptions passphrase;
+    /// Hears why a rollback of the keystore can't be noticed, if it can't.
+    std::function<void(const Error&)> report;
+  };
+  /// `root` is the store's directory. Compares the keystore with what this node has seen of it.
+  static Result<KeystoreSession> open(const std::string& root, const Options& options);
   static Result<KeystoreSession> open(const std::string& root, Keyring::Access access,
                                       const PassphraseOptions& passphrase);
 

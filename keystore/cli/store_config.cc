@@ -149,4 +149,8 @@ std::string audit_log_path(StoreId store) {
   return state_directory() + "/" + store.hex() + "/audit.jsonl";
 }
 
+std::string keystore_seen_path(StoreId store) {
+  return state_directory() + "/" + store.hex() + "/keystore.seen";
+}
+
 }  // namespace coffer

@@ -41,14 +41,16 @@ struct StorePath {
 };
 Result<StorePath> parse_store_path(const std::string& text);
 
-/// Where this node keeps what must not lie in a store (its audit logs): $COFFER_STATE_DIR, else
-/// /var/lib/coffer for root, else $XDG_STATE_HOME/coffer or ~/.local/state/coffer. An empty
-/// variable counts as unset.
+/// Where this node keeps what must not lie in a store (audit logs, what it has seen of keystores):
+/// $COFFER_STATE_DIR, else /var/lib/coffer for root, else $XDG_STATE_HOME/coffer or
+/// ~/.local/state/coffer. An empty variable counts as unset.
 std::string state_directory();
 /// Where master key files are made by default: /etc/coffer/keys for root, else
 /// $XDG_CONFIG_HOME/coffer/keys or
 /// ~/.config/coffer/keys.
 std::string default_key_directory();
 std::string audit_log_path(StoreId store);
+/// What this node remembers of the store's keystore (keystore/FORMAT.md, "Generation").
+std::string keystore_seen_path(StoreId store);
 
 }  // namespace coffer

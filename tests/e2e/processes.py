@@ -90,11 +90,13 @@ class Outcome:
 
 
 def run(*command: str | Path, user: User = SELF, check: bool = True, timeout: float = 60, cwd: str | Path | None = None,
-        stdin: str | None = None) -> Outcome:
-    """Runs a program to its end. An exit code other than 0 is an error unless `check` is off."""
+        stdin: str | None = None, state: Path | None = None) -> Outcome:
+    """Runs a program to its end. An exit code other than 0 is an error unless `check` is off. `state` is where the node that it stands
+    for keeps what it knows, if not at the user's."""
     words = [str(word) for word in command]
     credentials = {} if user == SELF else {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
-    done = subprocess.run(words, env=user.environment(), cwd=cwd or "/", timeout=timeout, capture_output=True, check=False,
+    environment = user.environment() | ({"COFFER_STATE_DIR": str(state)} if state else {})
+    done = subprocess.run(words, env=environment, cwd=cwd or "/", timeout=timeout, capture_output=True, check=False,
                           input=None if stdin is None else stdin.encode(),
                           stdin=subprocess.DEVNULL if stdin is None else None, **credentials)
     outcome = Outcome(words, done.returncode, done.stdout.decode(errors="surrogateescape"),

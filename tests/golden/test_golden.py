@@ -42,8 +42,8 @@ class Golden:
         self.facts = golden.manifest(name)
 
     def coffer(self, *words: str | Path, **options: Any) -> Outcome:
-        # The key file is found from the working directory.
-        return processes.coffer(*words, *golden.secret(self.home), cwd=self.home, **options)
+        # The key file is found from the working directory. Each copy has a node of its own: copies go their own ways.
+        return processes.coffer(*words, *golden.secret(self.home), cwd=self.home, state=self.home / "state", **options)
 
     def mount(self, at: Path, *options: str | Path) -> Mount:
         return Mount(self, at, options)
