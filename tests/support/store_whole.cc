@@ -80,7 +80,10 @@ Result<void> WholeStore::try_open(const StoreOpening& opening) {
   const std::string keystore = beside("keystore.db");
   const auto access = opening.read_only ? Keyring::Access::kReadOnly : Keyring::Access::kReadWrite;
   master_ = TRY(open_master(TRY(Keyring::peek(keystore)).master, no_passphrase()));
-  keyring_ = TRY(Keyring::open(keystore, access, id_, *master_, clock_));
+  NewestSeen::Place seen{.path = opening.remembers ? beside("keystore.seen") : "",
+                         .report = [this](const Error& error) { note_report(error); }};
+  keyring_ = TRY(Keyring::open(keystore, access, id_, *master_, clock_, kDefaultKeyTtlSeconds,
+                               std::move(seen)));
   audit_ = TRY(AuditLog::open(beside("audit/log"), id_, clock_));
   if (!engine_.has_value()) engine_.emplace(TRY(AeadEngine::create()));
   broker_ = TRY(KeyBroker::create(*keyring_, *audit_, clock_));

@@ -36,6 +36,7 @@ struct StoreOpening {
   std::function<Result<void>()> make_durable{};
   bool sizes_are_kept = true;  ///< as on a mount
   bool after_crash = false;
+  bool remembers = false;  ///< what was seen of the keystore, as a node does
 };
 
 /// A whole store of the test's own: backing directory, keystore under a local key file, audit log,

@@ -77,6 +77,7 @@ AgedStore::AgedStore(NamesMode names) : store_({.names = names}) {
     find_objects(user, "", "");
   }
   store_.close();
+  must_be(look({}), "seeing the newest keystore");
 }
 
 void AgedStore::fill() {
@@ -200,7 +201,7 @@ std::string AgedStore::old_keystore(std::size_t state) const {
 }
 
 Result<View> AgedStore::look(const std::set<std::string>& subtrees) {
-  TRY(store_.try_open({.read_only = true}));
+  TRY(store_.try_open({.read_only = true, .remembers = true}));
   View view;
   {
     const PathUser user(store_.vfs());

@@ -189,6 +189,7 @@ Touched damage_keystore(const AgedStore& store, Chooser& choose) {
       break;
     case 4:
       bytes = older;
+      touched.older_keystore = true;
       touched.what = "the keystore of state " + std::to_string(state);
       break;
     case 5:

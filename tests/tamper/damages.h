@@ -15,6 +15,7 @@ struct Touched {
   /// Plaintext paths, each with all below it. "/" is the whole store.
   std::set<std::string> affected;
   std::set<std::string> backing;
+  bool older_keystore = false;  ///< all of it is as it was in an older state
   bool keystore = false;
 };
 

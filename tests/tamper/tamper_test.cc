@@ -147,6 +147,8 @@ TEST_P(Tamper, NothingButTheTruthIsRead) {
     subtrees.insert("/b");
     if (choose.one_in(4)) subtrees = {"/"};
     const auto view = store.look(subtrees);
+    EXPECT_TRUE(!touched.older_keystore || testing::outcome(view) == "rolled-back")
+        << touched.what << " was believed";
     if (view) {
       Judge judge(store, touched);
       judge.judge(*view, subtrees);
