@@ -9,7 +9,8 @@ from damage import DENIED, NOT_FOUND, REVOKED, USAGE, DamagedTest
 
 class Paths(DamagedTest):
     def path(self, path: str | Path, *words: str) -> dict:
-        return self.store.coffer("path", self.store.path, path, "--json", *words).json
+        # Stored names may begin with "-", too.
+        return self.store.coffer("path", "--json", *words, "--", self.store.path, path).json
 
     def test_there_and_back(self) -> None:
         for path in ("/", "/a", "/dir", "/dir/d", "/symlink"):
