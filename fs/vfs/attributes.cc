@@ -45,6 +45,10 @@ Result<Entry> Vfs::entry_at(const Spot& spot, const struct stat& status) {
   // The size first: an entry that can't be shown takes no reference.
   entry.attributes = TRY(plain_status(*spot.directory, spot.stored.text, status));
   entry.inode = inodes_.remember(backing_id(status), status.st_mode & S_IFMT, spot.place());
+  // It was authenticated at one place, which says nothing of another.
+  if (S_ISDIR(status.st_mode) && inodes_.places(entry.inode).size() > 1) {
+    directories_.drop(entry.inode);
+  }
   if (const auto open = files_.find(entry.inode)) {
     entry.attributes.st_size = static_cast<off_t>(open->content().size());
   }

@@ -24,6 +24,10 @@ bool is_refusal(const Error& error, const std::string& path) {
   return error.context.starts_with(path + ": ");
 }
 
+Error moved() {
+  return {Code::kMoved, EIO, "the file was moved, renamed or exchanged in the backing directory"};
+}
+
 /// What a file looks like, perhaps, that was changed while it was being read.
 bool may_be_overtaken(const Error& error) {
   return error.code == Code::kRolledBack || error.code == Code::kMoved ||
@@ -99,8 +103,10 @@ Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,
     if (file != nullptr) {
       auto joined = join(who, *file, request);
       if (joined) joined = follow_to_end(*file);
+      if (joined) joined = check_names(who, *file);
       if (!joined) {
         let_go(file);
+        if (open_again_beside(joined.error(), attempt)) continue;
         return std::move(joined).error();
       }
     } else {
@@ -119,6 +125,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,
         if (open_again_beside(found.error(), attempt)) continue;
         return std::move(found).error();
       }
+      if (inodes_.places(inode).size() > 1) TRY(check_names(who, *opened));
       const OpenFile* const first = opened.get();
       file = files_.insert(inode, std::move(opened), before);
       if (file == nullptr) continue;
@@ -170,8 +177,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
     const auto [dek, keys, generations] = TRY(release_key(claimed, access, DekUse::kOrdinary));
     auto content = TRY(EncryptedFile::open(content_, std::move(backing), raw, keys, generations));
     if (!content->has_binding(spot.names->bind_file(dek.file, spot.directory->id, spot.name))) {
-      return Error{Code::kMoved, EIO,
-                   "the file was moved, renamed or exchanged in the backing directory"};
+      return moved();
     }
     TRY(check_recorded(content->committed(), dek));
     TRY(check_seen(inode, dek.file, content->committed()));
@@ -191,6 +197,16 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
   // Whoever may not have the file is told no more than that.
   TRY(broker_.check(access));
   return at_path(std::move(opened).error(), spot.path);
+}
+
+Result<void> Vfs::check_names(const Who& who, const OpenFile& file) {
+  EncryptedFile& content = file.content();
+  const FileKeys& keys = content.keys();
+  return check_places(who, file.inode(), [&](const Spot& spot) -> Result<void> {
+    const Binding binding = spot.names->bind_file(keys.file, spot.directory->id, spot.name);
+    if (spot.directory->scope == keys.scope && content.has_binding(binding)) return {};
+    return at_path(moved(), spot.path);
+  });
 }
 
 Result<void> Vfs::check_scope(const FileHeader& claimed, ScopeId scope) const {

@@ -130,6 +130,12 @@ std::optional<InodeTable::Known> InodeTable::find(InodeId id) const {
   return known;
 }
 
+std::vector<Place> InodeTable::places(InodeId id) const {
+  ReadLock lock(mutex_);
+  const auto found = inodes_.find(id);
+  return found == inodes_.end() ? std::vector<Place>() : found->second.places;
+}
+
 std::optional<InodeId> InodeTable::find(BackingId backing) const {
   ReadLock lock(mutex_);
   const auto known = by_backing_.find(backing);

@@ -34,6 +34,13 @@ Result<std::shared_ptr<const Directory>> Vfs::directory(const Who& who, InodeId 
 Result<std::shared_ptr<const Directory>> Vfs::open_directory_of(const Who& who, InodeId inode) {
   if (inode == kRootInode) return authenticate(who, "/", root_, nullptr, "");
   std::shared_ptr<const Directory> opened;
+  if (inodes_.places(inode).size() > 1) {
+    TRY(check_places(who, inode, [&](const Spot& spot) -> Result<void> {
+      auto there = TRY(spot.backing().open_dir(spot.stored.text));
+      TRY(authenticate(who, spot.path, std::move(there), spot.directory.get(), spot.name));
+      return {};
+    }));
+  }
   TRY(at_place(who, inode, [&](const Spot& spot) -> Result<void> {
     auto backing = TRY(spot.backing().open_dir(spot.stored.text));
     const auto known = inodes_.find(inode);
@@ -132,6 +139,22 @@ Result<void> Vfs::at_place(const Who& who, InodeId inode,
     if (outcome || !may_have_moved(outcome.error())) return outcome;
   }
   return outcome;
+}
+
+Result<void> Vfs::check_places(const Who& who, InodeId inode,
+                               const std::function<Result<void>(const Spot&)>& check) {
+  const auto known = inodes_.find(inode);
+  if (!known.has_value()) return {};
+  for (const Place& place : inodes_.places(inode)) {
+    const auto spot = spot_of(who, place);
+    if (!spot) continue;  // nothing can be looked up there
+    auto checked = check(*spot);
+    if (checked) continue;
+    // One that it was renamed or removed from, by another program, is forgotten some day.
+    const auto status = spot->backing().status_of(place.stored);
+    if (status && backing_id(*status) == known->backing) return checked;
+  }
+  return {};
 }
 
 Result<DirectoryRecord> Vfs::read_record(const Directory& directory, const ScopeNames& names) {

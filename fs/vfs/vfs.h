@@ -338,6 +338,12 @@ class Vfs {
   };
   /// The keys of the file that a header claims to be of, and what is on record of that.
   Result<Released> release_key(const FileHeader& claimed, const AccessRequest& access, DekUse use);
+  /// That an inode may be found at every place that it is known at and lies at now. Whoever names
+  /// it does so by a name, and only the inode is passed on: one name that is good must not stand
+  /// for another that is not. `check` is about one place.
+  Result<void> check_places(const Who& who, InodeId inode,
+                            const std::function<Result<void>(const Spot&)>& check);
+  Result<void> check_names(const Who& who, const OpenFile& file);
   Result<std::shared_ptr<OpenFile>> open_at(const Who& who, InodeId inode, const Spot& spot,
                                             const OpenRequest& request);
   Result<void> join(const Who& who, const OpenFile& file, const OpenRequest& request);

@@ -73,6 +73,56 @@ INSTANTIATE_TEST_SUITE_P(Names, TamperTest,
                          ::testing::Values(NamesMode::kEncrypted, NamesMode::kPlain),
                          [](const auto& mode) { return std::string(to_string(mode.param)); });
 
+TEST_P(TamperTest, AGoodNameDoesNotStandForABadOne) {
+  // While a file is known by a name that is its own, it is found by one that is not.
+  must_be(me().link("/a/one", "/a/second"));
+  const std::string one = stored("/a/one");
+  const std::string two = stored("/a/two");
+  for (const bool is_open : {false, true}) {
+    SCOPED_TRACE(is_open ? "and open" : "and looked up");
+    store_.reopen();
+    const HeldInode known = must_be(me().find("/a/second"));
+    std::optional<HeldFile> open;
+    if (is_open) open = must_be(me().open("/a/second", O_RDONLY));
+    swap(one, two);
+    expect_refused("/a/two", "moved");
+    expect_refused("/a/one", "moved");
+    swap(one, two);
+    EXPECT_EQ(*me().get("/a/one"), "first");
+    EXPECT_EQ(*me().get("/a/two"), "second");
+    EXPECT_EQ(*me().get("/a/second"), "first");
+  }
+}
+
+TEST_P(TamperTest, WhatIsOpenIsRefusedByAnothersName) {
+  const std::string one = stored("/a/one");
+  const std::string two = stored("/a/two");
+  const HeldFile open = must_be(me().open("/a/one", O_RDONLY));
+  swap(one, two);
+  expect_refused("/a/two", "moved");
+  EXPECT_EQ(*open.read(), "first") << "whoever opened it before may go on";
+  swap(one, two);
+  EXPECT_EQ(*me().get("/a/one"), "first");
+  EXPECT_EQ(*me().get("/a/two"), "second");
+}
+
+TEST_P(TamperTest, DirectoriesSwappedWhileTheyAreKnown) {
+  const HeldInode a = must_be(me().find("/a"));
+  const HeldInode b = must_be(me().find("/b"));
+  must_be(me().list("/a"));
+  must_be(me().list("/b"));
+  const std::string first = stored("/a");
+  const std::string second = stored("/b");
+  swap(first, second);
+  EXPECT_EQ(code_of(me().list("/a")), "moved");
+  EXPECT_EQ(code_of(me().list("/b")), "moved");
+  EXPECT_EQ(code_of(me().open("/a/three", O_RDONLY)), "moved");
+  EXPECT_EQ(code_of(me().create("/a/new")), "moved");
+  swap(first, second);
+  EXPECT_EQ(outcome_of(me().list("/a")), kOk);
+  EXPECT_EQ(*me().get("/b/three"), "third");
+}
+
 TEST_P(TamperTest, TwoFilesOfOneDirectorySwapped) {
   const std::string one = stored("/a/one");
   const std::string two = stored("/a/two");
