@@ -75,6 +75,8 @@ class Verifier {
 
   // verify_files.cc: contents, and keys
   void verify_file(const File& file);
+  /// False if it was refused as moved, while others were held.
+  bool verify_file(const File& file, bool alone);
   Finding look_into(const Who& who, const File& file, InodeId inode, const Error& refused);
   Losses read_all(EncryptedFile& content);
   static void check_tail(EncryptedFile& content, Finding& finding);
@@ -114,6 +116,7 @@ class Verifier {
     FindingKind why;
   };
   std::unordered_map<FileId, Misplaced> misplaced_;
+  SharedMutex alone_;  // shared by those who hold a file's inode; before mutex_
   Mutex mutex_;
   std::unordered_set<FileId> seen_;                       // these under mutex_ while files are read
   std::unordered_map<std::string, std::string> vouched_;  // sidecars by the object's id, in hex

@@ -17,7 +17,18 @@ constexpr int kReadAttempts = 3;
 
 }  // namespace
 
+/// An inode that is known by two names is refused by both if one is not its own; to tell which, a
+/// file that is refused so is looked at once more while no other is held.
 void Verifier::verify_file(const File& file) {
+  {
+    ReadLock others(alone_);
+    if (verify_file(file, false)) return;
+  }
+  WriteLock alone(alone_);
+  (void)verify_file(file, true);
+}
+
+bool Verifier::verify_file(const File& file, bool alone) {
   const Who who(caller_);
   const std::string path = join_path(file.place->path, file.name);
   Finding finding{.path = path, .message = file.damage, .scope = file.place->names->scope()};
@@ -28,11 +39,16 @@ void Verifier::verify_file(const File& file) {
     finding.cause = inode.error().code;
     finding.message = inode.error().message();
     saw_unknown();
-    return note(std::move(finding));
+    note(std::move(finding));
+    return true;
   }
   for (int attempt = 1;; ++attempt) {
     auto opened = vfs_.open(who, inode->get(), O_RDONLY);
-    if (!opened) return note(look_into(who, file, inode->get(), opened.error()));
+    if (!opened) {
+      if (opened.error().code == Code::kMoved && !alone) return false;
+      note(look_into(who, file, inode->get(), opened.error()));
+      return true;
+    }
     const OpenHandle handle(vfs_, std::move(*opened));
     EncryptedFile& content = handle.get().file->content();
     finding.file = content.keys().file;
@@ -57,7 +73,7 @@ void Verifier::verify_file(const File& file) {
       finding.lost = losses.ranges;
     }
     if (!finding.message.empty()) note(std::move(finding));
-    return;
+    return true;
   }
 }
 
