@@ -1,5 +1,6 @@
 """The keystore put back to an earlier state, alone or with its backing: nothing in it is false, and a node that saw a newer one refuses it."""
 
+import contextlib
 import errno
 import os
 import random
@@ -158,25 +159,30 @@ class RolledBack(CofferTest):
         chooser = random.Random(1)
         for number in range(20):
             mount = self.new_mount(self.store)
-            writer = threading.Thread(target=self.write_until_dead, args=(mount.path, number))
+            # Not by its path, which is that of the plain directory below once the mount is cleared away.
+            top = os.open(mount.path, os.O_RDONLY | os.O_DIRECTORY)
+            writer = threading.Thread(target=self.write_until_dead, args=(top, number))
             writer.start()
             time.sleep(chooser.uniform(0.1, 1.6))
             if number % 2:
                 self.store.coffer("grant", "add", self.store.path, "/", "--everyone", "--right", "list")
             mount.kill()
             writer.join()
+            os.close(top)
             if number % 3 == 0:
                 self.store.coffer("key", "list", self.store.path)
         self.store.coffer("verify", self.store.path)
         self.assertEqual(self.read(), b"second")
 
     @staticmethod
-    def write_until_dead(directory: Path, number: int) -> None:
-        for count in range(1_000_000):
-            try:
-                (directory / f"{number}-{count % 5}").write_bytes(b"x" * count)
-            except OSError:
-                return
+    def write_until_dead(top: int, number: int) -> None:
+        with contextlib.suppress(OSError):
+            for count in range(1_000_000):
+                fd = os.open(f"{number}-{count % 5}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, dir_fd=top)
+                try:
+                    os.write(fd, b"x" * count)
+                finally:
+                    os.close(fd)
 
     def test_nodes_that_share_a_store(self) -> None:
         other, late = self.place("other"), self.place("late")
