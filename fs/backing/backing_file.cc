@@ -100,6 +100,12 @@ Result<void> BackingFile::set_times(const struct timespec (&times)[2]) const {
   return {};
 }
 
+Result<void> BackingFile::touch() const {
+  constexpr struct timespec kNow[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                                       {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
+  return set_times(kNow);
+}
+
 Result<BackingFile> BackingFile::reopened() const {
   const std::string name = descriptor_path(fd_);
   UniqueFd fd(calls_->openat(AT_FDCWD, name.c_str(), O_RDONLY | O_CLOEXEC, 0));

@@ -33,6 +33,8 @@ class BackingFile {
   Result<void> set_owner(uid_t uid, gid_t gid) const;
   /// As futimens: {access, modification}, UTIME_OMIT and UTIME_NOW included.
   Result<void> set_times(const struct timespec (&times)[2]) const;
+  /// Its modification time is now.
+  Result<void> touch() const;
 
   [[nodiscard]] bool writable() const { return writable_; }
   /// The same file, deleted or not, opened for reading once more: what a network filesystem keeps

@@ -97,11 +97,7 @@ Result<std::size_t> EncryptedFile::write_locked(std::uint64_t offset, Bytes data
 }
 
 /// What goes to the journal does not touch the file, whose times are the plaintext's.
-Result<void> EncryptedFile::touch() {
-  constexpr struct timespec kNow[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
-                                       {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
-  return backing_.set_times(kNow);
-}
+Result<void> EncryptedFile::touch() { return backing_.touch(); }
 
 Result<void> EncryptedFile::truncate(std::uint64_t size) {
   if (size > kMaxPlainSize) return errno_error(EFBIG);

@@ -132,9 +132,7 @@ Result<void> Vfs::change_size(const Who& who, InodeId inode, std::uint64_t size,
     TRY(content.truncate(size));
     if (!same) return {};
     // ftruncate(2) is a modification even then, other than truncate(2) (POSIX).
-    constexpr struct timespec kNow[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
-                                         {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
-    return content.backing().set_times(kNow);
+    return content.backing().touch();
   }
   const auto file = TRY(acquire(who, inode, kForWriting));
   auto done = file->content().truncate(size);

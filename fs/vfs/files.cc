@@ -91,9 +91,7 @@ Result<void> Vfs::cut_to_nothing(const Who& who, const OpenFile& file) {
     if ((mode & (S_ISUID | group)) != 0) TRY(file.content().set_mode(mode & ~(S_ISUID | group)));
   }
   if (file.content().size() > 0) return file.content().truncate(0);
-  constexpr struct timespec kNow[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
-                                       {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
-  return file.content().backing().set_times(kNow);
+  return file.content().backing().touch();
 }
 
 Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,
