@@ -46,7 +46,7 @@ Result<Entry> Vfs::entry_at(const Spot& spot, const struct stat& status) {
   entry.attributes = TRY(plain_status(*spot.directory, spot.stored.text, status));
   entry.inode = inodes_.remember(backing_id(status), status.st_mode & S_IFMT, spot.place());
   // It was authenticated at one place, which says nothing of another.
-  if (S_ISDIR(status.st_mode) && inodes_.places(entry.inode).size() > 1) {
+  if (S_ISDIR(status.st_mode) && inodes_.has_several_places(entry.inode)) {
     directories_.drop(entry.inode);
   }
   if (const auto open = files_.find(entry.inode)) {

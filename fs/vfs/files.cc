@@ -123,7 +123,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,
         if (open_again_beside(found.error(), attempt)) continue;
         return std::move(found).error();
       }
-      if (inodes_.places(inode).size() > 1) TRY(check_names(who, *opened));
+      if (inodes_.has_several_places(inode)) TRY(check_names(who, *opened));
       const OpenFile* const first = opened.get();
       file = files_.insert(inode, std::move(opened), before);
       if (file == nullptr) continue;

@@ -130,6 +130,12 @@ std::optional<InodeTable::Known> InodeTable::find(InodeId id) const {
   return known;
 }
 
+bool InodeTable::has_several_places(InodeId id) const {
+  ReadLock lock(mutex_);
+  const auto found = inodes_.find(id);
+  return found != inodes_.end() && found->second.places.size() > 1;
+}
+
 std::vector<Place> InodeTable::places(InodeId id) const {
   ReadLock lock(mutex_);
   const auto found = inodes_.find(id);

@@ -57,6 +57,8 @@ class InodeTable {
   };
   /// Nothing for an inode that the table does not have.
   [[nodiscard]] std::optional<Known> find(InodeId inode) const;
+  /// More places than one: a hard link, or a name that is not its own.
+  [[nodiscard]] bool has_several_places(InodeId inode) const;
   /// All places that it was looked up at and not dropped from, the newest first.
   [[nodiscard]] std::vector<Place> places(InodeId inode) const;
   /// The inode of a backing object if the kernel holds it.

@@ -34,7 +34,7 @@ Result<std::shared_ptr<const Directory>> Vfs::directory(const Who& who, InodeId 
 Result<std::shared_ptr<const Directory>> Vfs::open_directory_of(const Who& who, InodeId inode) {
   if (inode == kRootInode) return authenticate(who, "/", root_, nullptr, "");
   std::shared_ptr<const Directory> opened;
-  if (inodes_.places(inode).size() > 1) {
+  if (inodes_.has_several_places(inode)) {
     TRY(check_places(who, inode, [&](const Spot& spot) -> Result<void> {
       auto there = TRY(spot.backing().open_dir(spot.stored.text));
       TRY(authenticate(who, spot.path, std::move(there), spot.directory.get(), spot.name));
