@@ -24,16 +24,6 @@ bool is_refusal(const Error& error, const std::string& path) {
   return error.context.starts_with(path + ": ");
 }
 
-Error moved() {
-  return {Code::kMoved, EIO, "the file was moved, renamed or exchanged in the backing directory"};
-}
-
-/// What a file looks like, perhaps, that was changed while it was being read.
-bool may_be_overtaken(const Error& error) {
-  return error.code == Code::kRolledBack || error.code == Code::kMoved ||
-         error.code == Code::kCorrupt;
-}
-
 /// "generation 7 taken over from …", for the log.
 std::string told(const Recovery& recovery) {
   std::string text;
@@ -119,7 +109,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,
         // its record; not damaged or moved, if a commit was under way while the header was read.
         const bool overtaken =
             files_.find(inode) != nullptr || files_.before_reading(inode) != before;
-        if (may_be_overtaken(found.error()) && overtaken) continue;
+        if (may_be_under_way(found.error()) && overtaken) continue;
         if (open_again_beside(found.error(), attempt)) continue;
         return std::move(found).error();
       }
@@ -175,7 +165,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
     const auto [dek, keys, generations] = TRY(release_key(claimed, access, DekUse::kOrdinary));
     auto content = TRY(EncryptedFile::open(content_, std::move(backing), raw, keys, generations));
     if (!content->has_binding(spot.names->bind_file(dek.file, spot.directory->id, spot.name))) {
-      return moved();
+      return file_moved();
     }
     TRY(check_recorded(content->committed(), dek));
     TRY(check_seen(inode, dek.file, content->committed()));
@@ -203,7 +193,7 @@ Result<void> Vfs::check_names(const Who& who, const OpenFile& file) {
   return check_places(who, file.inode(), [&](const Spot& spot) -> Result<void> {
     const Binding binding = spot.names->bind_file(keys.file, spot.directory->id, spot.name);
     if (spot.directory->scope == keys.scope && content.has_binding(binding)) return {};
-    return at_path(moved(), spot.path);
+    return at_path(file_moved(), spot.path);
   });
 }
 

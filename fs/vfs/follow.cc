@@ -22,12 +22,6 @@ void pause_after(int attempt) {
   std::this_thread::sleep_for(std::chrono::milliseconds(1 << std::min(attempt, 5)));
 }
 
-/// What a file looks like, perhaps, that is being changed.
-bool may_be_under_way(const Error& error) {
-  return error.code == Code::kRolledBack || error.code == Code::kMoved ||
-         error.code == Code::kCorrupt;
-}
-
 }  // namespace
 
 Result<void> Vfs::follow(OpenFile& file) {

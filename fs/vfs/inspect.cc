@@ -58,8 +58,7 @@ Result<Vfs::Inspected> Vfs::inspect(const Who& who, InodeId inode, Right right) 
     inspected->at_its_place = inspected->content->has_binding(
         spot.names->bind_file(inspected->content->keys().file, spot.directory->id, spot.name));
     if (!inspected->at_its_place && !inspected->objection.has_value()) {
-      inspected->objection = Error{
-          Code::kMoved, EIO, "the file was moved, renamed or exchanged in the backing directory"};
+      inspected->objection = file_moved();
     }
     return {};
   }));

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <optional>
 #include <string>
 
@@ -40,6 +41,17 @@ struct Entry {
   InodeId inode;
   struct stat attributes {};
 };
+
+/// What a file looks like, perhaps, that is being changed while it is read.
+inline bool may_be_under_way(const Error& error) {
+  return error.code == Code::kRolledBack || error.code == Code::kMoved ||
+         error.code == Code::kCorrupt;
+}
+
+/// Of a file at a place that it is not bound to.
+inline Error file_moved() {
+  return {Code::kMoved, EIO, "the file was moved, renamed or exchanged in the backing directory"};
+}
 
 /// The same error, saying where.
 inline Error at_path(Error error, const std::string& path) {
