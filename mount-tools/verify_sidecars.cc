@@ -41,9 +41,7 @@ void Verifier::vouches(Bytes id, const Hash& xattrs) {
 }
 
 void Verifier::vouches(const DirectoryHandle& handle) {
-  const auto block = read_directory_block(*handle.directory->backing);
-  const auto record =
-      block ? handle.names->open_directory(*block) : Result<DirectoryRecord>(block.error());
+  const auto record = read_directory_record(*handle.directory->backing, *handle.names);
   if (record) return vouches(record->dir.view(), record->xattrs);
   all_directories_known_ = false;
 }

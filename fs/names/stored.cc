@@ -92,6 +92,10 @@ Result<ByteVector> read_directory_block(const BackingDir& dir) {
                   "the directory's record (.coffer.dir)");
 }
 
+Result<DirectoryRecord> read_directory_record(const BackingDir& dir, const ScopeNames& names) {
+  return names.open_directory(TRY(read_directory_block(dir)));
+}
+
 Result<void> write_directory_block(const BackingDir& dir, const DirectoryBlock& block) {
   return dir.replace_small(kDirectoryRecordName, block, kOwnFileMode);
 }

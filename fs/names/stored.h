@@ -35,6 +35,8 @@ void drop_target_sidecar(const BackingDir& dir, const std::string& stored_target
 
 /// The directory's record as it lies there. kCorrupt if it is missing or of a wrong length.
 Result<ByteVector> read_directory_block(const BackingDir& dir);
+/// The same, authenticated by the names of its scope.
+Result<DirectoryRecord> read_directory_record(const BackingDir& dir, const ScopeNames& names);
 Result<void> write_directory_block(const BackingDir& dir, const DirectoryBlock& block);
 
 }  // namespace coffer

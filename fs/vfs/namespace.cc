@@ -341,9 +341,9 @@ Result<void> Vfs::check_empty(const Spot& spot, const struct stat& status) const
 void Vfs::retire_record_xattrs(const ScopeNames& names, const std::string& temporary) {
   if (!may_have_xattrs()) return;
   const auto dir = temporary_->open_dir(temporary);
-  const auto block = dir ? read_directory_block(**dir) : Result<ByteVector>(dir.error());
-  const auto record = block ? names.open_directory(*block) : Result<DirectoryRecord>(block.error());
-  if (record) retire_xattrs(record->dir.view(), record->xattrs);
+  if (!dir) return;
+  if (const auto record = read_directory_record(**dir, names))
+    retire_xattrs(record->dir.view(), record->xattrs);
 }
 
 Result<void> Vfs::discard_directory(const Spot& spot, const struct stat& status) {

@@ -157,15 +157,11 @@ Result<void> Vfs::check_places(const Who& who, InodeId inode,
   return {};
 }
 
-Result<DirectoryRecord> Vfs::read_record(const Directory& directory, const ScopeNames& names) {
-  return names.open_directory(TRY(read_directory_block(*directory.backing)));
-}
-
 Result<void> Vfs::rewrite_record(const Directory& directory, const ScopeNames& names,
                                  const std::function<Result<void>(DirectoryRecord&)>& change) {
   MutexLock lock(records_);
   const struct stat before = TRY(directory.backing->status());
-  DirectoryRecord record = TRY(read_record(directory, names));
+  DirectoryRecord record = TRY(read_directory_record(*directory.backing, names));
   TRY(change(record));
   ++record.generation;
   TRY(write_directory_block(*directory.backing, names.seal_directory(record)));

@@ -258,7 +258,6 @@ class Vfs {
   /// Runs `use` on the inode's spot; again if the inode was moved meanwhile. ESTALE if it has none.
   Result<void> at_place(const Who& who, InodeId inode,
                         const std::function<Result<void>(const Spot&)>& use);
-  static Result<DirectoryRecord> read_record(const Directory& directory, const ScopeNames& names);
   /// Replaces the record by what `change` makes of it, durably; the directory's times stay.
   Result<void> rewrite_record(const Directory& directory, const ScopeNames& names,
                               const std::function<Result<void>(DirectoryRecord&)>& change);

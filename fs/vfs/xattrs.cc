@@ -152,7 +152,7 @@ Result<KnownXattrs> Vfs::load_directory_xattrs(const Directory& dir, const Scope
                                                const std::string& path) {
   const Suite suite = TRY(scope_suite(dir.scope));
   const SecretBytes key = names.directory_xattr_key(dir.id, suite);
-  const auto record = [&] { return read_record(dir, names); };
+  const auto record = [&] { return read_directory_record(*dir.backing, names); };
   while (true) {
     const Hash hash = TRY(record()).xattrs;
     if (all_zero(hash)) return KnownXattrs{.scope = dir.scope, .set = {}};
@@ -368,7 +368,7 @@ Result<void> Vfs::change_directory_xattrs(const Who& who, InodeId inode, const X
     const LentDirectory lent =
         TRY(LentDirectory::lend(in, stored, TRY(dir->backing->status()).st_mode));
     const XattrOwner owner{.id = dir->id.view(), .suite = suite, .key = key};
-    const Hash old = TRY(read_record(*dir, *names)).xattrs;
+    const Hash old = TRY(read_directory_record(*dir->backing, *names)).xattrs;
     const Hash next = TRY(write_xattrs(owner, old, edit));
     TRY(rewrite_record(*dir, *names, [&](DirectoryRecord& record) -> Result<void> {
       record.xattrs = next;
