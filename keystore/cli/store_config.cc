@@ -145,12 +145,17 @@ std::string default_key_directory() {
   return home_relative("XDG_CONFIG_HOME", "/.config/coffer") + "/keys";
 }
 
-std::string audit_log_path(StoreId store) {
-  return state_directory() + "/" + store.hex() + "/audit.jsonl";
+namespace {
+
+/// Of what this node keeps of one store.
+std::string state_path(StoreId store, const char* name) {
+  return state_directory() + "/" + store.hex() + "/" + name;
 }
 
-std::string keystore_seen_path(StoreId store) {
-  return state_directory() + "/" + store.hex() + "/keystore.seen";
-}
+}  // namespace
+
+std::string audit_log_path(StoreId store) { return state_path(store, "audit.jsonl"); }
+
+std::string keystore_seen_path(StoreId store) { return state_path(store, "keystore.seen"); }
 
 }  // namespace coffer
