@@ -1,46 +1,20 @@
 #include "keystore/audit/audit_log.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "keystore/base/atomic_file.h"
+#include "keystore/base/file_lock.h"
 
 namespace coffer {
 namespace {
 
 /// Ordered, so that every line begins alike: time (put before it by write_line), store, event.
 using Json = nlohmann::ordered_json;
-
-/// An exclusive lock on a file (flock), held for the time of one line.
-class FileLock {
- public:
-  /// kBusy if another process still holds it at `deadline`.
-  static Result<FileLock> take(int fd, std::chrono::steady_clock::time_point deadline) {
-    while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      if (errno != EWOULDBLOCK && errno != EINTR) return errno_error(errno);
-      if (std::chrono::steady_clock::now() >= deadline) return errno_error(EBUSY);
-      std::this_thread::sleep_for(std::chrono::microseconds(100));
-    }
-    return FileLock(fd);
-  }
-  FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
-  FileLock& operator=(FileLock&&) = delete;
-  ~FileLock() {
-    if (fd_ >= 0) ::flock(fd_, LOCK_UN);
-  }
-
- private:
-  explicit FileLock(int fd) : fd_(fd) {}
-  int fd_;
-};
 
 void put_text(Json& line, const char* key, std::string_view text) {
   if (!text.empty()) line[key] = text;

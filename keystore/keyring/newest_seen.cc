@@ -1,7 +1,6 @@
 #include "keystore/keyring/newest_seen.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <thread>
 
 #include "keystore/base/atomic_file.h"
+#include "keystore/base/file_lock.h"
 #include "keystore/base/unique_fd.h"
 
 namespace coffer {
@@ -28,7 +28,7 @@ constexpr std::size_t kCheckLength = 16;
 constexpr std::size_t kLineLength = 150;
 
 constexpr auto kLockWait = std::chrono::seconds(1);
-constexpr auto kLockRetry = std::chrono::milliseconds(2);
+constexpr auto kReadRetry = std::chrono::milliseconds(2);
 constexpr int kReadAttempts = 3;
 
 std::string check_of(std::string_view line) {
@@ -73,17 +73,10 @@ Result<UniqueFd> open_regular(const std::string& path, int flags) {
   return fd;
 }
 
-/// The lock goes with the descriptor.
-Result<void> lock_whole(int fd) {
-  const auto deadline = std::chrono::steady_clock::now() + kLockWait;
-  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) return errno_error(errno);
-    if (std::chrono::steady_clock::now() >= deadline) {
-      return Error{Code::kBusy, 0, "another process holds its lock"};
-    }
-    std::this_thread::sleep_for(kLockRetry);
-  }
-  return {};
+Result<FileLock> lock_whole(int fd) {
+  auto lock = FileLock::take(fd, std::chrono::steady_clock::now() + kLockWait);
+  if (lock || lock.error().errno_value != EBUSY) return lock;
+  return Error{Code::kBusy, 0, "another process holds its lock"};
 }
 
 Result<KeystoreState> read_line(int fd, StoreId store) {
@@ -144,7 +137,7 @@ std::optional<KeystoreState> NewestSeen::read_file() {
   // write is whole a moment later.
   auto state = read_line(fd->get(), store_);
   for (int again = 1; !state && again < kReadAttempts; ++again) {
-    std::this_thread::sleep_for(kLockRetry);
+    std::this_thread::sleep_for(kReadRetry);
     state = read_line(fd->get(), store_);
   }
   if (state) return *state;
@@ -155,7 +148,7 @@ std::optional<KeystoreState> NewestSeen::read_file() {
 Result<void> NewestSeen::write_file(const KeystoreState& state) {
   TRY(make_directories(place_.path.substr(0, place_.path.find_last_of('/')), 0700));
   const UniqueFd fd = TRY(open_regular(place_.path, O_RDWR | O_CREAT));
-  TRY(lock_whole(fd.get()));
+  const FileLock lock = TRY(lock_whole(fd.get()));
   const auto known = read_line(fd.get(), store_);
   if (known && known->generation >= state.generation) return {};
   // One write within one page and one sector: neither a kill nor a power loss leaves half of it.
