@@ -6,35 +6,10 @@
 #include "fs/content/xattr_store.h"
 #include "fs/vfs/acl.h"
 #include "keystore/crypto/digest.h"
+#include "tests/fuzz/samples.h"
 
 namespace coffer::fuzz {
 namespace {
-
-FileId file_id(std::uint8_t byte) {
-  FileId id;
-  id.bytes.fill(byte);
-  return id;
-}
-
-const AeadEngine& engine() {
-  static const Result<AeadEngine> made = AeadEngine::create();
-  require(made.ok(), "there is an engine");
-  return *made;
-}
-
-std::shared_ptr<const BackingDir> open_directory(const std::string& path) {
-  auto dir = BackingDir::open_root(real_syscalls(), path);
-  require(dir.ok(), "a directory can be opened");
-  return *dir;
-}
-
-ByteVector content_of(const BackingFile& file) {
-  const auto status = file.status();
-  require(status.ok(), "a file has a status");
-  ByteVector content(static_cast<std::size_t>(status->st_size));
-  require(file.read(0, content).ok(), "a file can be read");
-  return content;
-}
 
 XattrSet sample_set() {
   return {{"security.capability", ByteVector(20, 1)},
@@ -53,14 +28,14 @@ struct Sidecars {
   std::string path = scratch_directory("sidecars");
   XattrStore store{engine(), open_directory(path)};
   SecretBytes key = SecretBytes::copy_of(ByteVector(32, 8));
-  FileId id = file_id(2);
+  FileId id = id_of<FileId>(2);
   XattrOwner owner{.id = id.view(), .suite = Suite::kAes256Gcm, .key = key};
   ByteVector own;
   ByteVector foreign;
 
   Sidecars() {
     own = saved(owner, sample_set());
-    const FileId other = file_id(3);
+    const FileId other = id_of<FileId>(3);
     foreign = saved({.id = other.view(), .suite = Suite::kAes256Gcm, .key = key},
                     {{"user.other", ByteVector(300, 3)}});
   }

@@ -4,16 +4,10 @@
 
 #include "fs/content/header_slots.h"
 #include "fs/format/tree_node.h"
+#include "tests/fuzz/samples.h"
 
 namespace coffer::fuzz {
 namespace {
-
-template <typename Id>
-Id id_of(std::uint8_t byte) {
-  Id id;
-  id.bytes.fill(byte);
-  return id;
-}
 
 FileHeader sample_header(std::uint64_t generation, std::size_t bindings) {
   FileHeader header;
@@ -55,13 +49,8 @@ struct SealedSlots {
   ByteVector foreign;
 
   SealedSlots() {
-    auto engine = AeadEngine::create();
-    require(engine.ok(), "there is an engine");
-    const SecretBytes dek = SecretBytes::copy_of(ByteVector(32, 7));
-    keys = FileKeys::derive(*engine, Suite::kAes256Gcm, dek, id_of<FileId>(2), KeyVersion{3},
-                            ScopeId{4});
-    const auto other = FileKeys::derive(*engine, Suite::kAes256Gcm, dek, id_of<FileId>(8),
-                                        KeyVersion{3}, ScopeId{4});
+    keys = keys_of(2);
+    const auto other = keys_of(8);
     for (std::size_t i = 0; i < 2; ++i) {
       states[i] = sample_header(40 + i, 1 + 2 * i);
       states[i].commitment = keys->commitment;
