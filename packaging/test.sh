@@ -33,5 +33,5 @@ if [ "${1:-}" != --quick ]; then
 fi
 
 say "All tests"
-build "$build_root/release" all -DCMAKE_BUILD_TYPE=RelWithDebInfo
+build "$build_root/release" all -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O2 -g1 -DNDEBUG"
 run_tests "$build_root/release"
