@@ -4,7 +4,8 @@ coffer_unit_test(unit_format
   SOURCES format/directory_record_test.cc format/geometry_layout_test.cc format/geometry_size_test.cc
           format/header_test.cc format/journal_test.cc format/tree_node_test.cc
           format/xattr_set_test.cc
-  LINKS coffer_format)
+  LINKS coffer_format
+  SINGLE_THREADED)
 
 add_library(coffer_fs_test_support STATIC ${PROJECT_SOURCE_DIR}/tests/support/fs_syscalls.cc)
 target_link_libraries(coffer_fs_test_support PUBLIC coffer_test_support coffer_backing)
@@ -31,7 +32,8 @@ coffer_unit_test(unit_content
 
 coffer_unit_test(unit_names
   SOURCES names/golden_names_test.cc names/scope_names_test.cc names/stored_test.cc names/targets_test.cc
-  LINKS coffer_names coffer_fs_test_support)
+  LINKS coffer_names coffer_fs_test_support
+  SINGLE_THREADED)
 
 coffer_unit_test(unit_identity
   SOURCES identity/identity_resolver_test.cc ${PROJECT_SOURCE_DIR}/tests/support/privileges.cc

@@ -17,4 +17,5 @@ coffer_unit_test(unit_vfs
 
 coffer_unit_test(unit_fuse
   SOURCES fuse/errno_map_test.cc fuse/mount_table_test.cc fuse/serve_test.cc
-  LINKS coffer_store_test_support)
+  LINKS coffer_store_test_support
+  SINGLE_THREADED)

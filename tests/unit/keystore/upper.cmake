@@ -13,7 +13,8 @@ target_link_libraries(coffer_keystore_test_support
 
 coffer_unit_test(unit_access
   SOURCES access/decide_random_test.cc access/grant_test.cc access/selector_test.cc
-  LINKS coffer_access)
+  LINKS coffer_access
+  SINGLE_THREADED)
 
 coffer_unit_test(unit_keyring
   SOURCES keyring/dek_pool_test.cc keyring/keyring_cache_test.cc
