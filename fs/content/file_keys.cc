@@ -11,7 +11,8 @@ std::shared_ptr<const FileKeys> FileKeys::derive(const AeadEngine& engine, Suite
                                                  const SecretBytes& dek, FileId file,
                                                  KeyVersion dek_version, ScopeId scope) {
   const ByteVector salt = ByteWriter().bytes(file.view()).le(dek_version.value).take();
-  const auto key = [&](std::string_view info) { return hkdf_sha256(dek.expose(), salt, info, 32); };
+  const HkdfSha256 from_dek(dek.expose(), salt);
+  const auto key = [&](std::string_view info) { return from_dek.expand(info, 32); };
   const std::string content_info = "coffer/1/content/" + std::string(to_string(suite));
   const std::string xattrs_info = "coffer/1/xattrs/" + std::string(to_string(suite));
   Hash commitment;

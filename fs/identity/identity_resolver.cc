@@ -46,17 +46,27 @@ Caller Caller::self() {
   return {.uid = ::geteuid(), .gid = ::getegid(), .tid = static_cast<pid_t>(::syscall(SYS_gettid))};
 }
 
-Identity resolve_identity(const Caller& caller) {
+Identity identity_of_request(const Caller& caller) {
   Identity identity;
   identity.uid = caller.uid;
   identity.gid = caller.gid;
   if (caller.tid <= 0) return identity;
-  const auto text = read_status(caller.tid);
-  const auto status = text.has_value() ? parse_thread_status(*text) : std::nullopt;
-  if (!status.has_value()) return identity;
-  identity.pid = status->tgid;
   identity.selectors.push_back(Selector::unix_uid(caller.uid));
   identity.selectors.push_back(Selector::unix_gid(caller.gid));
+  std::sort(identity.selectors.begin(), identity.selectors.end());
+  return identity;
+}
+
+Identity resolve_identity(const Caller& caller) {
+  Identity identity = identity_of_request(caller);
+  if (caller.tid <= 0) return identity;
+  const auto text = read_status(caller.tid);
+  const auto status = text.has_value() ? parse_thread_status(*text) : std::nullopt;
+  if (!status.has_value()) {
+    identity.selectors.clear();
+    return identity;
+  }
+  identity.pid = status->tgid;
   for (const gid_t group : status->groups) {
     identity.selectors.push_back(Selector::unix_supplementary_gid(group));
   }

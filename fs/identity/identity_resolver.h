@@ -24,4 +24,7 @@ struct Caller {
 /// is granted; so does one that is gone. Thread-safe.
 Identity resolve_identity(const Caller& caller);
 
+/// The part of it that the request itself tells: uid and gid, no pid. Thread-safe.
+Identity identity_of_request(const Caller& caller);
+
 }  // namespace coffer

@@ -52,15 +52,27 @@ void DirectoryCache::drop(InodeId inode) {
 
 Result<std::shared_ptr<const ScopeNames>> NamesCache::release(const AccessRequest& request,
                                                               KeyBroker::Lines lines) {
-  auto secret = TRY(broker_.release_names(request, lines));
+  return made_of(TRY(broker_.release_names(request, lines)), request.scope);
+}
+
+Result<std::shared_ptr<const ScopeNames>> NamesCache::look_up(const Who& who, ScopeId scope,
+                                                              Right right, std::string_view path) {
+  const Rights rights = Rights::of(right);
+  if (auto secret = broker_.find_names({scope, who.identity_of_request(), rights, path}))
+    return made_of(std::move(secret), scope);
+  return release({scope, who.identity(), rights, path}, KeyBroker::Lines::kRefusals);
+}
+
+std::shared_ptr<const ScopeNames> NamesCache::made_of(std::shared_ptr<const SecretBytes> secret,
+                                                      ScopeId scope) {
   {
     MutexLock lock(mutex_);
-    const auto made = made_.find(request.scope);
+    const auto made = made_.find(scope);
     if (made != made_.end() && made->second.secret == secret) return made->second.names;
   }
-  auto names = std::make_shared<const ScopeNames>(*secret, store_, request.scope, encrypted_);
+  auto names = std::make_shared<const ScopeNames>(*secret, store_, scope, encrypted_);
   MutexLock lock(mutex_);
-  made_[request.scope] = Made{.secret = std::move(secret), .names = names};
+  made_[scope] = Made{.secret = std::move(secret), .names = names};
   return names;
 }
 

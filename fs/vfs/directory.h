@@ -70,6 +70,10 @@ class NamesCache {
   /// Asks the broker: decided, and audited as `lines` says.
   Result<std::shared_ptr<const ScopeNames>> release(const AccessRequest& request,
                                                     KeyBroker::Lines lines);
+  /// For a lookup, of which only a refusal is audited: of the caller no more is found out than the
+  /// decision needs.
+  Result<std::shared_ptr<const ScopeNames>> look_up(const Who& who, ScopeId scope, Right right,
+                                                    std::string_view path);
 
   /// What was released to someone before, for finding again a directory that the kernel still
   /// holds; null if there is none.
@@ -80,6 +84,10 @@ class NamesCache {
     std::shared_ptr<const SecretBytes> secret;
     std::shared_ptr<const ScopeNames> names;
   };
+
+  /// What is made of the secret, kept as long as that stays the same.
+  std::shared_ptr<const ScopeNames> made_of(std::shared_ptr<const SecretBytes> secret,
+                                            ScopeId scope);
 
   KeyBroker& broker_;
   StoreId store_;

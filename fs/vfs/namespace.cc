@@ -204,8 +204,7 @@ Result<Entry> Vfs::make_symlink(const Who& who, InodeId parent, std::string_view
 Result<std::string> Vfs::read_symlink(const Who& who, InodeId inode) {
   std::string target;
   TRY(at_place(who, inode, [&](const Spot& spot) -> Result<void> {
-    TRY(names_.release({spot.directory->scope, who.identity(), Rights::of(Right::kList), spot.path},
-                       KeyBroker::Lines::kRefusals));
+    TRY(names_.look_up(who, spot.directory->scope, Right::kList, spot.path));
     target = TRY(
         read_target(spot.backing(), *spot.names, spot.directory->id, spot.name, spot.stored.text));
     return {};

@@ -20,8 +20,7 @@ bool may_have_moved(const Error& error) {
 Result<std::shared_ptr<const ScopeNames>> Vfs::names_for(const Who& who, ScopeId scope,
                                                          const std::string& path) {
   if (auto held = names_.held(scope)) return held;
-  return names_.release({scope, who.identity(), Rights::of(Right::kList), path},
-                        KeyBroker::Lines::kRefusals);
+  return names_.look_up(who, scope, Right::kList, path);
 }
 
 Result<std::shared_ptr<const Directory>> Vfs::directory(const Who& who, InodeId inode) {
@@ -97,8 +96,7 @@ Result<Vfs::Spot> Vfs::spot(const Who& who, InodeId parent, std::string_view nam
   }
   auto dir = TRY(directory(who, parent));
   std::string path = inodes_.path(parent, name);
-  auto names = TRY(names_.release({dir->scope, who.identity(), Rights::of(right), path},
-                                  KeyBroker::Lines::kRefusals));
+  auto names = TRY(names_.look_up(who, dir->scope, right, path));
   StoredText stored = TRY(names->encode_name(dir->id, name));
   return Spot{.directory = std::move(dir),
               .names = std::move(names),

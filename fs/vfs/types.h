@@ -28,11 +28,18 @@ class Who {
     if (!identity_.has_value()) identity_ = resolve_identity(caller_);
     return *identity_;
   }
+  /// The part that costs nothing to know.
+  [[nodiscard]] const Identity& identity_of_request() const {
+    if (!identity_of_request_.has_value())
+      identity_of_request_ = coffer::identity_of_request(caller_);
+    return *identity_of_request_;
+  }
 
  private:
   Caller caller_;
   mode_t umask_;
   mutable std::optional<Identity> identity_;
+  mutable std::optional<Identity> identity_of_request_;
 };
 
 /// What a lookup found: the inode, one reference to it taken, and its attributes with plaintext

@@ -41,6 +41,10 @@ Selector Selector::unix_supplementary_gid(gid_t gid) {
   return Selector("unix:supplementary_gid:" + std::to_string(gid));
 }
 
+bool Selector::is_of_request() const {
+  return text_.starts_with("unix:uid:") || text_.starts_with("unix:gid:");
+}
+
 bool Identity::has(const Selector& selector) const {
   return std::binary_search(selectors.begin(), selectors.end(), selector);
 }

@@ -23,6 +23,8 @@ class Selector {
   static Selector unix_supplementary_gid(gid_t gid);
 
   [[nodiscard]] const std::string& text() const { return text_; }
+  /// True of what a request says itself of its caller, uid and gid; for all else /proc is read.
+  [[nodiscard]] bool is_of_request() const;
   auto operator<=>(const Selector&) const = default;
 
  private:

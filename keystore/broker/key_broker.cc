@@ -87,19 +87,25 @@ void KeyBroker::watch_policy(std::int64_t seen) {
   }
 }
 
+Decision KeyBroker::decide_by(const Policy& policy, const AccessRequest& request,
+                              bool passing_through) const {
+  const std::int64_t now = clock_.unix_seconds();
+  Decision decision = policy.decide(request.scope, request.who, request.rights, now);
+  // Passing is no more than looking up a name: a change is decided by the directory's own scope.
+  const bool only_list = request.rights.bits == static_cast<std::uint8_t>(Right::kList);
+  if (!decision.allowed && passing_through && only_list &&
+      policy.on_the_way(request.path, request.who, now)) {
+    decision.allowed = true;
+    decision.reason = "on the way to a granted scope";
+  }
+  return decision;
+}
+
 Result<Decision> KeyBroker::decide(const AccessRequest& request, bool passing_through) {
   const auto current = policy();
   if (!current) return refuse(request, Decision{}, std::nullopt, current.error());
-  const std::int64_t now = clock_.unix_seconds();
-  Decision decision = (*current)->decide(request.scope, request.who, request.rights, now);
+  Decision decision = decide_by(**current, request, passing_through);
   if (decision.allowed) return decision;
-  // Passing is no more than looking up a name: a change is decided by the directory's own scope.
-  const bool only_list = request.rights.bits == static_cast<std::uint8_t>(Right::kList);
-  if (passing_through && only_list && (*current)->on_the_way(request.path, request.who, now)) {
-    decision.allowed = true;
-    decision.reason = "on the way to a granted scope";
-    return decision;
-  }
   TRY(write_line(request, decision, std::nullopt, std::nullopt, decision.reason));
   return refusal(request, decision);
 }
@@ -152,6 +158,14 @@ Result<std::shared_ptr<const SecretBytes>> KeyBroker::release_names(const Access
     TRY(write_line(request, decision, std::nullopt, std::nullopt, decision.reason));
   }
   return secret;
+}
+
+std::shared_ptr<const SecretBytes> KeyBroker::find_names(const AccessRequest& request) {
+  const auto current = policy();
+  if (!current || (*current)->asks_beyond_request() || !decide_by(**current, request, true).allowed)
+    return nullptr;
+  auto secret = names_secret(request.scope);
+  return secret ? *secret : nullptr;
 }
 
 Result<std::shared_ptr<const SecretBytes>> KeyBroker::names_secret(ScopeId scope) {

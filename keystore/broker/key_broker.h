@@ -57,6 +57,10 @@ class KeyBroker {
   /// was derived from it can be kept beside it.
   Result<std::shared_ptr<const SecretBytes>> release_names(const AccessRequest& request,
                                                            Lines lines);
+  /// The same by what the request itself says of its caller, `request.who`, and without a line: if
+  /// no grant asks for more, and they let it in. Otherwise null: release_names decides, and says
+  /// why not.
+  std::shared_ptr<const SecretBytes> find_names(const AccessRequest& request);
 
   /// Decides and writes a line on refusal, without a key: for changes that need none.
   Result<void> check(const AccessRequest& request);
@@ -80,6 +84,8 @@ class KeyBroker {
   KeyBroker(Keyring& keyring, AuditLog& audit, const Clock& clock);
   /// Decides; writes the line if it is a refusal, or an allow to be recorded.
   Result<Decision> decide(const AccessRequest& request, bool passing_through);
+  [[nodiscard]] Decision decide_by(const Policy& policy, const AccessRequest& request,
+                                   bool passing_through) const;
   Result<std::shared_ptr<const SecretBytes>> names_secret(ScopeId scope);
   Result<void> write_line(const AccessRequest& request, const Decision& decision,
                           std::optional<FileId> file, std::optional<KeyVersion> version,

@@ -43,7 +43,11 @@ Result<Policy> Policy::from(const PolicySnapshot& snapshot) {
   policy.generation_ = snapshot.generation;
   policy.scopes_ = snapshot.scopes;
   for (const GrantRow& row : snapshot.grants) {
-    policy.grants_[row.scope].push_back(TRY(grant_from(row)));
+    Grant grant = TRY(grant_from(row));
+    policy.asks_beyond_request_ |=
+        std::any_of(grant.selectors.begin(), grant.selectors.end(),
+                    [](const Selector& selector) { return !selector.is_of_request(); });
+    policy.grants_[row.scope].push_back(std::move(grant));
   }
   if (policy.scope_at("/") == nullptr)
     return Error{Code::kCorrupt, 0, "keystore: there is no root scope"};

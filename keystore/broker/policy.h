@@ -37,6 +37,8 @@ class Policy {
   [[nodiscard]] bool on_the_way(std::string_view path, const Identity& who, std::int64_t now) const;
   /// True if a scope other than the root lies at or below `path`.
   [[nodiscard]] bool scope_at_or_below(std::string_view path) const;
+  /// True if a grant names what a request does not tell of its caller.
+  [[nodiscard]] bool asks_beyond_request() const { return asks_beyond_request_; }
 
  private:
   NamesMode names_ = NamesMode::kEncrypted;
@@ -44,6 +46,7 @@ class Policy {
   std::uint64_t generation_ = 0;
   std::vector<ScopeRow> scopes_;
   std::map<ScopeId, std::vector<Grant>> grants_;
+  bool asks_beyond_request_ = false;
 };
 
 /// "/a//b/" → "/a/b", "" and "/" → "/". kInvalid for ".." and ".".

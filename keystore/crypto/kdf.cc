@@ -1,6 +1,7 @@
 #include "keystore/crypto/kdf.h"
 
 #include <openssl/core_names.h>
+#include <openssl/kdf.h>
 #include <openssl/params.h>
 
 #include "keystore/crypto/ossl.h"
@@ -19,23 +20,38 @@ OSSL_PARAM octets(const char* name, Bytes value) {
                                            value.size());
 }
 
-}  // namespace
-
-SecretBytes hkdf_sha256(Bytes key, Bytes salt, std::string_view info, std::size_t length) {
+/// One of HKDF's two steps, with the parameters that only it has.
+SecretBytes derive(int mode, Bytes key, OSSL_PARAM parameter, std::size_t length) {
   const KdfContext context(must_have(EVP_KDF_CTX_new(hkdf_algorithm())));
   char digest_name[] = "SHA256";
-  // OpenSSL refuses an absent salt as a null pointer; RFC 5869 makes it 32 zeros.
-  static constexpr std::uint8_t kNoSalt[32] = {};
   const OSSL_PARAM params[] = {
       OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest_name, 0),
+      OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
       octets(OSSL_KDF_PARAM_KEY, key),
-      octets(OSSL_KDF_PARAM_SALT, salt.empty() ? Bytes(kNoSalt) : salt),
-      octets(OSSL_KDF_PARAM_INFO, as_bytes(info)),
+      parameter,
       OSSL_PARAM_construct_end(),
   };
   SecretBytes derived(length);
   must(EVP_KDF_derive(context.get(), derived.expose().data(), length, params));
   return derived;
+}
+
+}  // namespace
+
+HkdfSha256::HkdfSha256(Bytes key, Bytes salt) {
+  // OpenSSL refuses an absent salt as a null pointer; RFC 5869 makes it 32 zeros.
+  static constexpr std::uint8_t kNoSalt[32] = {};
+  extracted_ = derive(EVP_KDF_HKDF_MODE_EXTRACT_ONLY, key,
+                      octets(OSSL_KDF_PARAM_SALT, salt.empty() ? Bytes(kNoSalt) : salt), 32);
+}
+
+SecretBytes HkdfSha256::expand(std::string_view info, std::size_t length) const {
+  return derive(EVP_KDF_HKDF_MODE_EXPAND_ONLY, extracted_.expose(),
+                octets(OSSL_KDF_PARAM_INFO, as_bytes(info)), length);
+}
+
+SecretBytes hkdf_sha256(Bytes key, Bytes salt, std::string_view info, std::size_t length) {
+  return HkdfSha256(key, salt).expand(info, length);
 }
 
 Result<void> check_cost(const ScryptCost& cost) {

@@ -8,8 +8,19 @@
 
 namespace coffer {
 
-/// HKDF-SHA-256 (RFC 5869), extract and expand: `length` bytes (at most 8160) for one purpose,
-/// named by `info`.
+/// HKDF-SHA-256 (RFC 5869) of a key and a salt, for as many purposes as there are. Thread-safe.
+class HkdfSha256 {
+ public:
+  HkdfSha256(Bytes key, Bytes salt);
+
+  /// `length` bytes (at most 8160) for the purpose that `info` names.
+  [[nodiscard]] SecretBytes expand(std::string_view info, std::size_t length) const;
+
+ private:
+  SecretBytes extracted_;
+};
+
+/// The same for one purpose.
 SecretBytes hkdf_sha256(Bytes key, Bytes salt, std::string_view info, std::size_t length);
 
 /// Cost of scrypt (RFC 7914): N = 2^log2_n, memory 128·r·N bytes.

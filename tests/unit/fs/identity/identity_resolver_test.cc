@@ -69,6 +69,16 @@ TEST(IdentityResolver, UidAndGidAreThoseOfTheRequest) {
   EXPECT_EQ(texts(identity), expected(4242, 4343, own_groups()));
 }
 
+TEST(IdentityResolver, ARequestTellsUidAndGidOfWhoeverWaits) {
+  const Identity identity = identity_of_request(Caller{.uid = 12, .gid = 3, .tid = own_tid()});
+  EXPECT_EQ(identity.uid, 12U);
+  EXPECT_EQ(identity.gid, 3U);
+  EXPECT_EQ(identity.pid, 0);
+  EXPECT_EQ(texts(identity), expected(12, 3, {}));
+  EXPECT_TRUE(std::is_sorted(identity.selectors.begin(), identity.selectors.end()));
+  EXPECT_TRUE(identity_of_request(Caller{.uid = 12, .gid = 3, .tid = 0}).selectors.empty());
+}
+
 TEST(IdentityResolver, AThreadLeadsToItsProcess) {
   std::vector<std::thread> threads;
   std::atomic<int> right{0};

@@ -74,6 +74,12 @@ TEST(Selector, OfAnAttestedIdParsesToTheSame) {
   }
 }
 
+TEST(Selector, OfARequestAreTheIdsThatItCarries) {
+  EXPECT_TRUE(Selector::unix_uid(0).is_of_request());
+  EXPECT_TRUE(Selector::unix_gid(7).is_of_request());
+  EXPECT_FALSE(Selector::unix_supplementary_gid(7).is_of_request());
+}
+
 TEST(Selector, NoneOfTheUnknownIdParses) {
   // (uid_t)-1 is what the kernel calls "no id": no grant can name it.
   EXPECT_FALSE(Selector::parse(Selector::unix_uid(static_cast<uid_t>(-1)).text()).ok());

@@ -297,6 +297,26 @@ TEST_F(KeyBrokerTest, NamesAreReleasedOncePerLine) {
                  Code::kDenied, EACCES, "no grant");
 }
 
+TEST_F(KeyBrokerTest, ALookupIsLetInByWhatTheRequestSaysOrNotAtAll) {
+  start();
+  const AccessRequest asked = request(reader_, models_, kList, "/models");
+  EXPECT_EQ(broker_->find_names(asked),
+            must_be(broker_->release_names(asked, KeyBroker::Lines::kRefusals)));
+  const Identity unknown{.uid = 2, .gid = 50, .pid = 0, .selectors = {}};
+  EXPECT_EQ(broker_->find_names(request(unknown, models_, kList, "/models")), nullptr);
+  // Whom it does not let in is refused by another decision, and there on record.
+  EXPECT_EQ(broker_->find_names(request(stranger_, models_, kList, "/models")), nullptr);
+  EXPECT_EQ(broker_->find_names(request(reader_, models_, kWrite, "/models")), nullptr);
+  EXPECT_TRUE(lines().empty());
+  // A group is told by no request: it might be one of the caller's.
+  GrantRow deny = selector_grant(models_, {"unix:supplementary_gid:77"}, 1);
+  deny.deny = true;
+  must_be(keyring_->add_grant(deny));
+  ASSERT_TRUE(broker_->reload().ok());
+  EXPECT_EQ(broker_->find_names(asked), nullptr);
+  EXPECT_EQ(outcome(broker_->release_names(asked, KeyBroker::Lines::kRefusals)), "ok");
+}
+
 TEST_F(KeyBrokerTest, NamesLiveAsLongAsOtherKeys) {
   keyring_ = store_.open(Keyring::Access::kReadWrite, 100);
   start();

@@ -200,6 +200,15 @@ TEST(Policy, AGrantOfTheRootMakesNoWay) {
   EXPECT_FALSE(policy.on_the_way("/models", user(1), kNow));
 }
 
+TEST(Policy, KnowsWhetherItsGrantsAskForMoreThanARequestSays) {
+  PolicySnapshot snapshot = tree();
+  snapshot.grants = {grant(1, 1, 1, {"unix:uid:5"}), grant(2, 2, 1, {"unix:gid:6"}),
+                     grant(3, 3, 1, {})};
+  EXPECT_FALSE(policy_of(snapshot).asks_beyond_request());
+  snapshot.grants.push_back(grant(4, 4, 1, {"unix:uid:5", "unix:supplementary_gid:6"}));
+  EXPECT_TRUE(policy_of(snapshot).asks_beyond_request());
+}
+
 TEST(Policy, RefusesAGrantItDoesNotUnderstand) {
   for (const char* selector : {"k8s:ns:prod", "unix:uid:01", "", "unix:uid:4294967295"}) {
     PolicySnapshot snapshot = tree();
