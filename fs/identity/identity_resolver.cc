@@ -5,13 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "fs/identity/thread_status.h"
-#include "keystore/base/atomic_file.h"
 #include "keystore/base/unique_fd.h"
 
 namespace coffer {
@@ -21,23 +21,39 @@ namespace {
 /// selectors.
 constexpr std::size_t kMaxStatus = std::size_t{1} << 20U;
 
-std::optional<std::string> read_status(pid_t tid) {
-  const std::string path = "/proc/" + std::to_string(tid) + "/status";
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return std::nullopt;
+/// All that a status file says now. It is one record: a read that ends before the buffer does has
+/// all of it.
+std::optional<std::string> read_record(int fd) {
   std::string text(4096, '\0');
-  std::size_t used = 0;
   while (true) {
-    const auto part = read_up_to(
-        fd.get(), {reinterpret_cast<std::uint8_t*>(text.data()) + used, text.size() - used});
-    if (!part) return std::nullopt;
-    used += *part;
-    if (used < text.size()) break;
+    const ssize_t length = ::pread(fd, text.data(), text.size(), 0);
+    if (length < 0 && errno == EINTR) continue;
+    if (length < 0) return std::nullopt;
+    if (static_cast<std::size_t>(length) < text.size()) {
+      text.resize(static_cast<std::size_t>(length));
+      return text;
+    }
     if (text.size() >= kMaxStatus) return std::nullopt;
     text.resize(text.size() * 2);
   }
-  text.resize(used);
-  return text;
+}
+
+/// The file of the thread that called last stays open, for it calls again. What it says is read
+/// anew each time, and whose it is can't change: where the thread is gone reading fails, whoever
+/// has its number then.
+std::optional<std::string> read_status(pid_t tid) {
+  struct Last {
+    pid_t tid = 0;
+    UniqueFd file;
+  };
+  thread_local Last last;
+  if (last.tid == tid) {
+    if (auto text = read_record(last.file.get())) return text;
+  }
+  const std::string path = "/proc/" + std::to_string(tid) + "/status";
+  last = Last{.tid = tid, .file = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC))};
+  if (!last.file.valid()) return std::nullopt;
+  return read_record(last.file.get());
 }
 
 }  // namespace

@@ -110,6 +110,35 @@ TEST(IdentityResolver, NobodyHasNoSelectors) {
   EXPECT_TRUE(resolve_identity(Caller{}).selectors.empty());
 }
 
+TEST(IdentityResolver, ANumberThatComesBackIsAnotherProcess) {
+  if (!is_root()) COFFER_SKIP("setting groups needs root");
+  const auto with_group = [](gid_t group) {
+    return [group] { return ::setgroups(1, &group) == 0; };
+  };
+  ChildProcess first(with_group(555));
+  ASSERT_TRUE(first.ready());
+  const Caller caller{.uid = 1, .gid = 1, .tid = first.pid()};
+  EXPECT_EQ(texts(resolve_identity(caller)), expected(1, 1, {555}));
+  first.end();
+  const ChildProcess second(with_group(777), caller.tid);
+  ASSERT_TRUE(second.ready());
+  ASSERT_EQ(second.pid(), caller.tid);
+  EXPECT_EQ(texts(resolve_identity(caller)), expected(1, 1, {777}));
+}
+
+TEST(IdentityResolver, WhatAProcessGivesUpIsGoneAtOnce) {
+  if (!is_root()) COFFER_SKIP("setting groups needs root");
+  const Caller self = Caller::self();
+  std::thread([&] {
+    const Caller caller = Caller::self();
+    const gid_t group = 777;
+    ASSERT_EQ(::syscall(SYS_setgroups, 1, &group), 0);
+    EXPECT_EQ(texts(resolve_identity(caller)), expected(self.uid, self.gid, {777}));
+    ASSERT_EQ(::syscall(SYS_setgroups, 0, nullptr), 0);
+    EXPECT_EQ(texts(resolve_identity(caller)), expected(self.uid, self.gid, {}));
+  }).join();
+}
+
 TEST(IdentityResolver, AThreadThatEndedHasNoSelectors) {
   pid_t tid = 0;
   std::thread([&] { tid = own_tid(); }).join();
