@@ -44,12 +44,16 @@ Result<void> EncryptedFile::commit_header(FileHeader next) {
 /// suid and sgid from a file that a process without CAP_FSETID writes to: a program's own write has
 /// had them taken already, a header that is written later is none of its writes.
 Result<void> EncryptedFile::put_back_attributes(const struct stat& before) const {
-  if (const mode_t bits = before.st_mode & (S_ISUID | S_ISGID); bits != 0) {
-    const mode_t now = TRY(backing_.status()).st_mode;
-    if ((bits & ~now) != 0) TRY(backing_.set_mode((now | bits) & 07777));
-  }
+  TRY(put_back_privileges(before));
   const struct timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.st_mtim};
   return backing_.set_times(times);
+}
+
+Result<void> EncryptedFile::put_back_privileges(const struct stat& before) const {
+  const mode_t bits = before.st_mode & (S_ISUID | S_ISGID);
+  if (bits == 0) return {};
+  const mode_t now = TRY(backing_.status()).st_mode;
+  return (bits & ~now) != 0 ? backing_.set_mode((now | bits) & 07777) : Result<void>();
 }
 
 Result<void> EncryptedFile::sync(bool data_only) {

@@ -66,6 +66,15 @@ Result<std::size_t> EncryptedFile::append(Bytes data) {
   return write_locked(size_.load(std::memory_order_relaxed), data);
 }
 
+Result<std::size_t> EncryptedFile::write_back(std::uint64_t offset, Bytes data) {
+  TRY(settle_if_needed());
+  WriteLock lock(mutex_);
+  const struct stat before = TRY(backing_.status());
+  const std::size_t written = TRY(write_locked(offset, data));
+  TRY(put_back_privileges(before));
+  return written;
+}
+
 Result<std::size_t> EncryptedFile::write_locked(std::uint64_t offset, Bytes data) {
   if (data.empty()) return std::size_t{0};
   if (!backing_.writable()) return errno_error(EBADF);

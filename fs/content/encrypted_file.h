@@ -143,6 +143,8 @@ class EncryptedFile {
   Result<std::size_t> write(std::uint64_t offset, Bytes data);
   /// The same at the end of the file.
   Result<std::size_t> append(Bytes data);
+  /// The same of pages that were changed through a mapping: that takes suid and sgid from nothing.
+  Result<std::size_t> write_back(std::uint64_t offset, Bytes data);
   Result<void> truncate(std::uint64_t size);
 
   // allocate.cc: fallocate(2).
@@ -293,6 +295,7 @@ class EncryptedFile {
       REQUIRES(commit_mutex_, mutex_);
   Result<void> mark_settled() REQUIRES(mutex_);
   Result<void> sync_file() REQUIRES(commit_mutex_, mutex_);
+  [[nodiscard]] Result<void> put_back_privileges(const struct stat& before) const;
   Result<void> apply_journal() REQUIRES(commit_mutex_, mutex_);
   Result<void> write_applied() REQUIRES(commit_mutex_, mutex_);
   Result<void> release_freed() REQUIRES(commit_mutex_, mutex_);

@@ -275,8 +275,11 @@ void do_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_
   serve(
       request, "write", inode,
       [&](Vfs& vfs) {
-        return vfs.write(handle_of<FileHandle>(info), static_cast<std::uint64_t>(offset),
-                         as_bytes({data, size}));
+        auto& handle = handle_of<FileHandle>(info);
+        const auto at = static_cast<std::uint64_t>(offset);
+        const Bytes bytes = as_bytes({data, size});
+        return info->writepage != 0 ? vfs.write_back(handle, at, bytes)
+                                    : vfs.write(handle, at, bytes);
       },
       [&](std::size_t length) { return fuse_reply_write(request, length); });
 }

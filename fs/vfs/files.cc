@@ -315,6 +315,11 @@ Result<std::size_t> Vfs::write(FileHandle& handle, std::uint64_t offset, Bytes d
   return handle.file->content().write(offset, data);
 }
 
+Result<std::size_t> Vfs::write_back(FileHandle& handle, std::uint64_t offset, Bytes data) {
+  if (!handle.rights.contains(Right::kWrite)) return errno_error(EBADF);
+  return handle.file->content().write_back(offset, data);
+}
+
 Result<void> Vfs::allocate(FileHandle& handle, int mode, std::uint64_t offset,
                            std::uint64_t length) {
   if (!handle.rights.contains(Right::kWrite)) return errno_error(EBADF);

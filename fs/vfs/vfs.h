@@ -125,6 +125,8 @@ class Vfs {
   Result<std::size_t> read(FileHandle& handle, std::uint64_t offset, MutableBytes out);
   /// May be short after an error (see EncryptedFile::write).
   Result<std::size_t> write(FileHandle& handle, std::uint64_t offset, Bytes data);
+  /// What a program changed through a mapping of the file, whenever the kernel writes it.
+  Result<std::size_t> write_back(FileHandle& handle, std::uint64_t offset, Bytes data);
   /// `whence` is SEEK_DATA or SEEK_HOLE; all else is the kernel's.
   Result<std::uint64_t> seek(FileHandle& handle, std::uint64_t offset, int whence);
   /// As fallocate(2): to make room, to punch a hole, to make zeros. EOPNOTSUPP for other modes.

@@ -4,6 +4,7 @@ Run by root the tests act as uid 12345, run by anyone else as himself.
 """
 
 import errno
+import mmap
 import os
 import stat
 import unittest
@@ -306,6 +307,7 @@ class Privileges(UserTest):
         mine(write_into, path)
         self.assertEqual(stat.S_IMODE(mine(os.stat, path).st_mode), 0o755)
         mine(os.chmod, path, 0o4711)
+        mine(change_mapped, path)
         mine(os.unlink, self.top / "link")
         self.remount()
         self.assertEqual(stat.S_IMODE(mine(os.stat, path).st_mode), 0o4711)
@@ -315,6 +317,13 @@ class Privileges(UserTest):
 def write_into(path: Path) -> None:
     with open(path, "r+b") as stream:
         stream.write(b"y")
+
+
+def change_mapped(path: Path) -> None:
+    """Whom that takes no bits from on any filesystem: no write(2) is made."""
+    with open(path, "r+b") as stream, mmap.mmap(stream.fileno(), 0) as mapped:
+        mapped[5000] ^= 1
+        mapped.flush()
 
 
 class Passphrase(CofferTest):
