@@ -221,7 +221,7 @@ Result<void> EncryptedFile::drop_retired(std::span<const Binding> bindings) {
 }
 
 Result<void> EncryptedFile::drop_retired_locked(std::span<const Binding> bindings) {
-  const auto is_meant = [&](const Binding& binding) {
+  const auto is_meant = [&](const Binding& binding) REQUIRES(mutex_) {
     return std::find(bindings.begin(), bindings.end(), binding) != bindings.end() &&
            std::find(retired_.begin(), retired_.end(), binding) != retired_.end();
   };
