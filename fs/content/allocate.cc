@@ -18,7 +18,7 @@ Result<void> EncryptedFile::allocate(std::uint64_t offset, std::uint64_t length,
   const std::uint64_t end = offset + length;
   const std::uint64_t from = geometry_.chunk_offset(geometry_.chunk_of(offset));
   TRY(backing_.allocate(from, geometry_.backing_size(end) - from));
-  TRY(touch());
+  TRY(backing_.touch());
   if (sizing == Sizing::kGrows && end > size_.load(std::memory_order_relaxed)) return grow(end);
   return {};
 }
@@ -34,7 +34,7 @@ Result<void> EncryptedFile::clear(std::uint64_t offset, std::uint64_t length, Ro
   const std::uint64_t end = offset + std::min(length, size - offset);
   const std::uint64_t first = geometry_.chunk_count(offset);  // the first that is cleared whole
   const std::uint64_t last = end == size ? geometry_.chunk_count(size) : geometry_.chunk_of(end);
-  TRY(touch());
+  TRY(backing_.touch());
   if (first > last) return write_zeros(offset, end);
   TRY(write_zeros(offset, std::min(end, geometry_.chunk_start(first))));
   TRY(write_zeros(geometry_.chunk_start(last), end));

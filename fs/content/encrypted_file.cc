@@ -89,7 +89,9 @@ Result<std::size_t> EncryptedFile::write_locked(std::uint64_t offset, Bytes data
     TRY(grow(geometry_.chunk_start(geometry_.chunk_of(offset))));
   }
   const std::uint64_t end = offset + data.size();
-  if (geometry_.chunk_offset(geometry_.chunk_of(offset)) < body_.counted_end()) TRY(touch());
+  // What goes to the journal does not touch the file, whose times are the plaintext's.
+  if (geometry_.chunk_offset(geometry_.chunk_of(offset)) < body_.counted_end())
+    TRY(backing_.touch());
   std::uint64_t at = offset;
   while (at < end) {
     const std::uint64_t stop = step_end(geometry_, at, end);
@@ -105,9 +107,6 @@ Result<std::size_t> EncryptedFile::write_locked(std::uint64_t offset, Bytes data
   return static_cast<std::size_t>(at - offset);
 }
 
-/// What goes to the journal does not touch the file, whose times are the plaintext's.
-Result<void> EncryptedFile::touch() { return backing_.touch(); }
-
 Result<void> EncryptedFile::truncate(std::uint64_t size) {
   if (size > kMaxPlainSize) return errno_error(EFBIG);
   TRY(settle_if_needed());
@@ -117,7 +116,7 @@ Result<void> EncryptedFile::truncate(std::uint64_t size) {
   const std::uint64_t old_size = size_.load(std::memory_order_relaxed);
   if (size > old_size) return grow(size);
   if (size == old_size) return {};
-  TRY(touch());
+  TRY(backing_.touch());
   TRY(shrink(size));
   // The header first: whoever is killed in between leaves a tail, not a file cut off. After an
   // error the next change begins with this.
@@ -265,6 +264,11 @@ void EncryptedFile::held_is_on_disk() {
   if (slots_.held()) slots_.mark_durable();
 }
 
+Result<struct stat> EncryptedFile::status() {
+  ReadLock lock(mutex_);
+  return backing_.status();
+}
+
 Result<void> EncryptedFile::set_mode(mode_t mode) {
   WriteLock lock(mutex_);
   return backing_.set_mode(mode);
@@ -273,6 +277,16 @@ Result<void> EncryptedFile::set_mode(mode_t mode) {
 Result<void> EncryptedFile::set_owner(uid_t uid, gid_t gid) {
   WriteLock lock(mutex_);
   return backing_.set_owner(uid, gid);
+}
+
+Result<void> EncryptedFile::set_times(const struct timespec (&times)[2]) {
+  WriteLock lock(mutex_);
+  return backing_.set_times(times);
+}
+
+Result<void> EncryptedFile::touch() {
+  WriteLock lock(mutex_);
+  return backing_.touch();
 }
 
 Result<void> EncryptedFile::make_writable() {

@@ -188,9 +188,14 @@ class EncryptedFile {
   /// Names another sidecar, and commits.
   Result<void> set_xattrs(const Hash& hash);
 
-  /// Of the backing file, in no commit's midst: one puts back the suid and sgid that it found.
+  /// Of the backing file, in no commit's midst: one moves the times, and puts them back with the
+  /// suid and sgid that it found. Its size is the backing's.
+  Result<struct stat> status();
   Result<void> set_mode(mode_t mode);
   Result<void> set_owner(uid_t uid, gid_t gid);
+  Result<void> set_times(const struct timespec (&times)[2]);
+  /// Its modification time is now.
+  Result<void> touch();
 
   CommittedState committed();
   /// The committed state is about to be on record: whatever is committed from now on, its header is
@@ -279,7 +284,6 @@ class EncryptedFile {
   void give_back(const std::vector<ChunkRange>& chunks) REQUIRES(mutex_);
 
   Result<std::size_t> write_locked(std::uint64_t offset, Bytes data) REQUIRES(mutex_);
-  Result<void> touch() REQUIRES(mutex_);
   Result<void> drop_tail() REQUIRES(mutex_);
   Result<void> grow(std::uint64_t size) REQUIRES(mutex_);
   /// Leaves what is cut off as a tail.
@@ -291,11 +295,11 @@ class EncryptedFile {
   Result<void> commit_locked() REQUIRES(commit_mutex_, mutex_);
   Result<void> commit_header(FileHeader next) REQUIRES(commit_mutex_, mutex_);
   [[nodiscard]] Result<void> put_back_attributes(const struct stat& before) const;
+  [[nodiscard]] Result<void> put_back_privileges(const struct stat& before) const;
   Result<void> drop_retired_locked(std::span<const Binding> bindings)
       REQUIRES(commit_mutex_, mutex_);
   Result<void> mark_settled() REQUIRES(mutex_);
   Result<void> sync_file() REQUIRES(commit_mutex_, mutex_);
-  [[nodiscard]] Result<void> put_back_privileges(const struct stat& before) const;
   Result<void> apply_journal() REQUIRES(commit_mutex_, mutex_);
   Result<void> write_applied() REQUIRES(commit_mutex_, mutex_);
   Result<void> release_freed() REQUIRES(commit_mutex_, mutex_);

@@ -61,6 +61,7 @@ Result<struct stat> Vfs::plain_status(const Directory& directory, const std::str
     // While the file is open its backing may be ahead of what the size is.
     if (const auto inode = inodes_.find(backing_id(status))) {
       if (const auto open = files_.find(*inode)) {
+        status = TRY(open->content().status());  // the times first, as in attributes()
         (void)follow(*open);
         status.st_size = static_cast<off_t>(open->content().size());
         return status;
@@ -88,7 +89,7 @@ Result<struct stat> Vfs::attributes(const Who& who, InodeId inode) {
   if (const auto open = files_.find(inode)) {
     // The times first: should the state be newer, the kernel sees them move once more and drops the
     // pages that it has of both.
-    struct stat status = TRY(open->content().backing().status());
+    struct stat status = TRY(open->content().status());
     (void)follow(*open);  // whoever reads is told of what fails
     status.st_size = static_cast<off_t>(open->content().size());
     return status;
@@ -132,7 +133,7 @@ Result<void> Vfs::change_size(const Who& who, InodeId inode, std::uint64_t size,
     TRY(content.truncate(size));
     if (!same) return {};
     // ftruncate(2) is a modification even then, other than truncate(2) (POSIX).
-    return content.backing().touch();
+    return content.touch();
   }
   const auto file = TRY(acquire(who, inode, kForWriting));
   auto done = file->content().truncate(size);
@@ -152,10 +153,10 @@ Result<void> Vfs::change_stored_attributes(const Who& who, InodeId inode,
 
   if (const auto open = files_.find(inode)) {
     TRY(broker_.check({open->content().keys().scope, who.identity(), kWrite, inodes_.path(inode)}));
-    const BackingFile& backing = open->content().backing();
-    if (change.uid || change.gid) TRY(open->content().set_owner(uid, gid));
-    if (change.mode) TRY(open->content().set_mode(*change.mode & 07777));
-    return has_times ? backing.set_times(times) : Result<void>();
+    EncryptedFile& content = open->content();
+    if (change.uid || change.gid) TRY(content.set_owner(uid, gid));
+    if (change.mode) TRY(content.set_mode(*change.mode & 07777));
+    return has_times ? content.set_times(times) : Result<void>();
   }
   const auto apply = [&](const BackingDir& dir, const std::string& stored) -> Result<void> {
     // The owner first: changing it clears suid and sgid, which the mode then sets.

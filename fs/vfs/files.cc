@@ -81,7 +81,7 @@ Result<void> Vfs::cut_to_nothing(const Who& who, const OpenFile& file) {
     if ((mode & (S_ISUID | group)) != 0) TRY(file.content().set_mode(mode & ~(S_ISUID | group)));
   }
   if (file.content().size() > 0) return file.content().truncate(0);
-  return file.content().backing().touch();
+  return file.content().touch();
 }
 
 Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,

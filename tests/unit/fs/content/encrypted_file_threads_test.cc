@@ -43,6 +43,30 @@ INSTANTIATE_TEST_SUITE_P(Setups, EncryptedFileThreads,
                                            Setup{AeadEngine::Choice::kOpenSsl, 12, 1 << 20},
                                            Setup{AeadEngine::Choice::kFastest, 16, 1 << 20}));
 
+TEST_P(EncryptedFileThreads, NoCommitPutsBackTimesThatWereSetMeanwhile) {
+  std::atomic<bool> stop{false};
+  std::thread committing([&] {
+    for (std::uint8_t i = 0; !stop; ++i) {
+      Hash hash{};
+      hash[0] = i;
+      EXPECT_TRUE(file_->set_xattrs(hash).ok());
+    }
+  });
+  for (time_t second = 1000; second < 3000; ++second) {
+    const struct timespec times[2] = {{.tv_sec = second, .tv_nsec = 0},
+                                      {.tv_sec = second, .tv_nsec = 0}};
+    ASSERT_TRUE(file_->set_times(times).ok());
+    const auto status = file_->status();
+    ASSERT_TRUE(status.ok());
+    if (status->st_mtim.tv_sec != second) {
+      ADD_FAILURE() << "set to " << second << ", and is " << status->st_mtim.tv_sec;
+      break;
+    }
+  }
+  stop = true;
+  committing.join();
+}
+
 TEST_P(EncryptedFileThreads, EachReadSeesOneStateOfAWrite) {
   // Groups of chunks around the end of a leaf; each write gives a whole group one letter. A read of
   // a group, or of a part of it, must not see two.
