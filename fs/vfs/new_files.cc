@@ -21,6 +21,18 @@ void NewFiles::drop(const Entries& done) {
   std::erase_if(entries_, [&](const auto& entry) { return gone.contains(entry.get()); });
 }
 
+/// A file that is gone, whatever has its name now, needs no sync.
+Result<void> NewFiles::sync_file(const Entry& entry) {
+  const auto is_gone = [&] {
+    const auto status = entry.dir->status_of(entry.name);
+    return status ? !S_ISREG(status->st_mode) : status.error().code == Code::kNotFound;
+  };
+  if (is_gone()) return {};
+  const auto file = entry.dir->open_file(entry.name, false);
+  if (!file) return is_gone() ? Result<void>() : file.error();
+  return file->sync(false);
+}
+
 Result<void> NewFiles::sync_directory(const BackingDir& dir) {
   const struct stat wanted = TRY(dir.status());
   Entries files;
@@ -36,13 +48,7 @@ Result<void> NewFiles::sync_directory(const BackingDir& dir) {
     return !status || status->st_ino != wanted.st_ino || status->st_dev != wanted.st_dev;
   });
   // They stay in the list until that is done, for others who need them meanwhile.
-  for (const auto& entry : files) {
-    auto file = entry->dir->open_file(entry->name, false);
-    // What is gone needs no sync.
-    if (!file && file.error().code == Code::kNotFound) continue;
-    if (!file) return std::move(file).error();
-    TRY(file->sync(false));
-  }
+  for (const auto& entry : files) TRY(sync_file(*entry));
   MutexLock lock(mutex_);
   drop(files);
   return {};

@@ -34,6 +34,7 @@ class NewFiles {
   /// Where there are more, the whole filesystem is synced instead.
   static constexpr std::size_t kMost = 1024;
 
+  static Result<void> sync_file(const Entry& entry);
   void drop(const Entries& done) REQUIRES(mutex_);
 
   std::shared_ptr<const BackingDir> root_;

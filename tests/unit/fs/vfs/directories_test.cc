@@ -257,6 +257,22 @@ TEST_F(ListingTest, WhatIsListedCanBeLookedUpThroughTheHandle) {
   EXPECT_EQ(outcome_of(vfs().sync_directory(*handle)), kOk);
 }
 
+TEST_F(ListingTest, ItIsSyncedWhateverHasTheNamesOfItsNewFilesNow) {
+  const auto handle = me().open_directory("/").value();
+  const Who who(Caller::self());
+  for (const mode_t type : {S_IFIFO, S_IFSOCK, S_IFDIR, S_IFLNK}) {
+    const std::string name = std::to_string(type);
+    ASSERT_EQ(outcome_of(me().put("/" + name, "content")), kOk);
+    ASSERT_EQ(outcome_of(me().unlink("/" + name)), kOk);
+    const auto made = type == S_IFDIR   ? vfs().make_directory(who, kRootInode, name, 0700)
+                      : type == S_IFLNK ? vfs().make_symlink(who, kRootInode, name, "target")
+                                        : vfs().make_node(who, kRootInode, name, type | 0600, 0);
+    ASSERT_EQ(outcome_of(made), kOk);
+    vfs().forget(made->inode, 1);
+    EXPECT_EQ(outcome_of(vfs().sync_directory(*handle)), kOk) << name;
+  }
+}
+
 TEST_F(ListingTest, ARemovedDirectoryThatIsOpenIsEmpty) {
   ASSERT_EQ(outcome_of(me().make_directory("/dir")), kOk);
   const HeldInode dir = me().find("/dir").value();
