@@ -30,11 +30,11 @@ Result<void> EncryptedFile::clear(std::uint64_t offset, std::uint64_t length, Ro
   if (!backing_.writable()) return errno_error(EBADF);
   TRY(drop_tail());
   const std::uint64_t size = size_.load(std::memory_order_relaxed);
+  TRY(backing_.touch());
   if (offset >= size) return {};
   const std::uint64_t end = offset + std::min(length, size - offset);
   const std::uint64_t first = geometry_.chunk_count(offset);  // the first that is cleared whole
   const std::uint64_t last = end == size ? geometry_.chunk_count(size) : geometry_.chunk_of(end);
-  TRY(backing_.touch());
   if (first > last) return write_zeros(offset, end);
   TRY(write_zeros(offset, std::min(end, geometry_.chunk_start(first))));
   TRY(write_zeros(geometry_.chunk_start(last), end));

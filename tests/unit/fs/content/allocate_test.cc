@@ -75,6 +75,18 @@ TEST_F(Allocate, WhatIsPunchedIsAHoleAndGivesItsRoomBack) {
   expect_content_now_and_later();
 }
 
+TEST_F(Allocate, ClearingIsAModificationBehindTheEndAsWell) {
+  write(0, 5000);
+  for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{5000}, kLeaf}) {
+    constexpr struct timespec kLongAgo[2] = {{.tv_sec = 1000, .tv_nsec = 0},
+                                             {.tv_sec = 1000, .tv_nsec = 0}};
+    ASSERT_TRUE(file_->set_times(kLongAgo).ok());
+    ASSERT_TRUE(file_->clear(offset, 100, Room::kGivenBack).ok());
+    EXPECT_GT(file_->status()->st_mtim.tv_sec, 1000) << offset;
+  }
+  EXPECT_EQ(file_->size(), 5000U);
+}
+
 TEST_F(Allocate, AllOfAFileCanBePunched) {
   write(0, kLeaf + 77);
   ASSERT_TRUE(file_->sync(true).ok());
