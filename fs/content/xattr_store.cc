@@ -15,7 +15,6 @@ constexpr std::string_view kMagic = "COFFER-X";
 constexpr std::uint16_t kVersion = 1;
 
 // Offsets of fs/FORMAT.md 10.
-constexpr std::size_t kVersionAt = 8;
 constexpr std::size_t kSuiteAt = 10;
 constexpr std::size_t kIdAt = 16;
 constexpr std::size_t kNonceAt = 32;
