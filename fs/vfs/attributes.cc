@@ -58,14 +58,8 @@ Result<Entry> Vfs::entry_at(const Spot& spot, const struct stat& status) {
 Result<struct stat> Vfs::plain_status(const Directory& directory, const std::string& stored,
                                       struct stat status) {
   if (S_ISREG(status.st_mode)) {
-    // While the file is open its backing may be ahead of what the size is.
     if (const auto inode = inodes_.find(backing_id(status))) {
-      if (const auto open = files_.find(*inode)) {
-        status = TRY(open->content().status());  // the times first, as in attributes()
-        (void)follow(*open);
-        status.st_size = static_cast<off_t>(open->content().size());
-        return status;
-      }
+      if (const auto open = files_.find(*inode)) return status_of_open(*open);
     }
     const Geometry geometry(TRY(chunk_log2(directory.scope)));
     const auto backing_size = static_cast<std::uint64_t>(status.st_size);
@@ -85,15 +79,17 @@ Result<struct stat> Vfs::plain_status(const Directory& directory, const std::str
   return status;
 }
 
+Result<struct stat> Vfs::status_of_open(OpenFile& file) {
+  // The times first: should the state be newer, the kernel sees them move once more and drops the
+  // pages that it has of both.
+  struct stat status = TRY(file.content().status());
+  (void)follow(file);  // whoever reads is told of what fails
+  status.st_size = static_cast<off_t>(file.content().size());
+  return status;
+}
+
 Result<struct stat> Vfs::attributes(const Who& who, InodeId inode) {
-  if (const auto open = files_.find(inode)) {
-    // The times first: should the state be newer, the kernel sees them move once more and drops the
-    // pages that it has of both.
-    struct stat status = TRY(open->content().status());
-    (void)follow(*open);  // whoever reads is told of what fails
-    status.st_size = static_cast<off_t>(open->content().size());
-    return status;
-  }
+  if (const auto open = files_.find(inode)) return status_of_open(*open);
   if (inode == kRootInode) {
     struct stat status = TRY(root_->status());
     if (status.st_nlink > 2) --status.st_nlink;  // .coffer, where subdirectories are counted

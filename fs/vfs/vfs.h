@@ -272,6 +272,8 @@ class Vfs {
   /// not reached the disk when the power went. It is not there, and goes.
   bool drop_unborn(const Spot& spot, const struct stat& status);
   bool is_unborn(const DirectoryHandle& handle, std::string_view name, std::string_view stored);
+  /// The attributes of an open file, whose backing may be ahead of what its size is.
+  Result<struct stat> status_of_open(OpenFile& file);
   /// The backing's attributes in plaintext terms.
   Result<struct stat> plain_status(const Directory& directory, const std::string& stored,
                                    struct stat status);
