@@ -29,17 +29,14 @@ class Who {
     return *identity_;
   }
   /// The part that costs nothing to know.
-  [[nodiscard]] const Identity& identity_of_request() const {
-    if (!identity_of_request_.has_value())
-      identity_of_request_ = coffer::identity_of_request(caller_);
-    return *identity_of_request_;
+  [[nodiscard]] Identity identity_of_request() const {
+    return coffer::identity_of_request(caller_);
   }
 
  private:
   Caller caller_;
   mode_t umask_;
   mutable std::optional<Identity> identity_;
-  mutable std::optional<Identity> identity_of_request_;
 };
 
 /// What a lookup found: the inode, one reference to it taken, and its attributes with plaintext

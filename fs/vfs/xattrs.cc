@@ -38,9 +38,10 @@ bool has_attributes(mode_t type) { return S_ISREG(type) || S_ISDIR(type); }
 
 /// Whoever passes through a directory on the way to a granted scope has its ACL asked for by the
 /// kernel: that is allowed as its lookup is.
-Result<void> decide(NamesCache& names, KeyBroker& broker, const AccessRequest& request) {
-  if (!request.rights.contains(Right::kList)) return broker.check(request);
-  TRY(names.release(request, KeyBroker::Lines::kRefusals));
+Result<void> decide(NamesCache& names, KeyBroker& broker, const Who& who, ScopeId scope,
+                    Right right, const std::string& path) {
+  if (right != Right::kList) return broker.check({scope, who.identity(), Rights::of(right), path});
+  TRY(names.look_up(who, scope, right, path));
   return {};
 }
 
@@ -84,8 +85,7 @@ Result<std::shared_ptr<const KnownXattrs>> Vfs::xattrs_of(const Who& who, InodeI
   if (auto known = xattr_cache_.find(inode)) {
     // That there are none is no more than the mode says, which nobody is refused.
     if (known->set.empty()) return known;
-    TRY(decide(names_, broker_,
-               {known->scope, who.identity(), Rights::of(right), inodes_.path(inode)}));
+    TRY(decide(names_, broker_, who, known->scope, right, inodes_.path(inode)));
     return known;
   }
   const std::uint64_t before = xattr_cache_.before_reading();
@@ -144,7 +144,7 @@ Result<KnownXattrs> Vfs::read_directory_xattrs(const Who& who, InodeId inode, Ri
   if (inode != kRootInode && place.has_value() && !place->place.has_value()) return KnownXattrs{};
   const auto dir = TRY(directory(who, inode));
   const std::string path = inodes_.path(inode);
-  TRY(decide(names_, broker_, {dir->scope, who.identity(), Rights::of(right), path}));
+  TRY(decide(names_, broker_, who, dir->scope, right, path));
   return load_directory_xattrs(*dir, *TRY(names_for(who, dir->scope, path)), path);
 }
 
