@@ -78,13 +78,11 @@ def arguments() -> argparse.Namespace:
 
 
 def needed(only: str) -> list[Workload]:
-    """The workloads asked for, and the first of their kind, which makes what they work on."""
-    asked = [workload for workload in WORKLOADS if re.search(only, workload.name)]
-    makers = {"GB": "write+fsync", "torch": "torch.save", "small": "small create", "git": "untar"}
-    names = {workload.name for workload in asked}
-    for workload in asked:
-        first = workload.name.split()[0].split(".")[0]
-        names.add(makers.get(first, makers["GB"] if workload.unit == "GB" else workload.name))
+    """The workloads asked for, and those that make what they work on."""
+    names: set[str] = set()
+    for workload in reversed(WORKLOADS):  # makers stand before
+        if re.search(only, workload.name) or workload.name in names:
+            names |= {workload.name, workload.after}
     return [workload for workload in WORKLOADS if workload.name in names]
 
 

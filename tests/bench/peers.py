@@ -13,6 +13,8 @@ class Peer:
     """A directory to work in, `top`. `pid` is the daemon's, where there is one."""
 
     name = "bare"
+    program = ""  # has to be installed, if any
+    variable = ""  # of the environment: has to name a program, if any
 
     def __init__(self, home: Path) -> None:
         self.home = home / self.name
@@ -25,7 +27,9 @@ class Peer:
     @classmethod
     def missing(cls) -> str | None:
         """Why it can't be had here, if it can't."""
-        return None
+        if cls.variable and not os.environ.get(cls.variable):
+            return f"{cls.variable} names no program"
+        return "not installed" if cls.program and not shutil.which(cls.program) else None
 
     def start(self) -> None:
         self.top = self.backing
@@ -43,13 +47,18 @@ class Peer:
         self.daemon = None
 
     def _mount(self, *command: str | Path) -> None:
-        log = open(self.home / "log", "wb")
-        self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        with open(self.home / "log", "wb") as log:
+            self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until = time.monotonic() + 20
         while not os.path.ismount(self.top):
             if self.daemon.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{self.name} does not mount: {(self.home / 'log').read_text()}")
             time.sleep(0.02)
+
+    def _passphrase(self) -> Path:
+        path = self.home / "passphrase"
+        path.write_text("benchmark\n")
+        return path
 
     def cpu_seconds(self) -> float:
         if self.daemon is None:
@@ -75,35 +84,23 @@ class Passthrough(Peer):
     """libfuse's own example, which encrypts nothing. cache=always: what was read stays in the page cache, as with coffer."""
 
     name = "passthrough"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        return None if os.environ.get("PASSTHROUGH_LL") else "PASSTHROUGH_LL names no program"
+    variable = "PASSTHROUGH_LL"
 
     def start(self) -> None:
         self._mount(os.environ["PASSTHROUGH_LL"], "-f", "-o", f"source={self.backing},cache=always,timeout=1", self.top)
 
 
 class Gocryptfs(Peer):
-    name = "gocryptfs"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        return None if shutil.which("gocryptfs") else "not installed"
+    name = program = "gocryptfs"
 
     def start(self) -> None:
-        passphrase = self.home / "passphrase"
-        passphrase.write_text("benchmark\n")
+        passphrase = self._passphrase()
         subprocess.run(["gocryptfs", "-q", "-init", "-scryptn", "10", "-passfile", passphrase, self.backing], check=True)
         self._mount("gocryptfs", "-q", "-fg", "-passfile", passphrase, self.backing, self.top)
 
 
 class Securefs(Peer):
-    name = "securefs"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        return None if shutil.which("securefs") else "not installed"
+    name = program = "securefs"
 
     def start(self) -> None:
         subprocess.run(["securefs", "create", self.backing, "--pass", "benchmark"], check=True, capture_output=True)
@@ -111,36 +108,24 @@ class Securefs(Peer):
 
 
 class Encfs(Peer):
-    name = "encfs"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        return None if shutil.which("encfs") else "not installed"
+    name = program = "encfs"
 
     def start(self) -> None:
         self._mount("encfs", "-f", "--standard", "--extpass", "echo benchmark", self.backing, self.top)
 
 
 class Cryfs(Peer):
-    name = "cryfs"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        return None if shutil.which("cryfs") else "not installed"
+    name = program = "cryfs"
 
     def start(self) -> None:
-        passphrase = self.home / "passphrase"
-        passphrase.write_text("benchmark\n")
+        passphrase = self._passphrase()
         os.environ.update(CRYFS_FRONTEND="noninteractive", CRYFS_NO_UPDATE_CHECK="true")
         self._mount("sh", "-c", 'exec cryfs -f "$1" "$2" < "$3"', "sh", self.backing, self.top, passphrase)
 
 
 class Coffer(Peer):
     name = "coffer"
-
-    @classmethod
-    def missing(cls) -> str | None:
-        return None if os.environ.get("COFFER_BINARY") else "COFFER_BINARY names no program"
+    variable = "COFFER_BINARY"
 
     def start(self) -> None:
         binary = os.environ["COFFER_BINARY"]

@@ -33,6 +33,7 @@ class Workload:
     unit: str  # "GB", "files" or "runs"
     cache: str  # "cold": nothing is in the page cache; "warm": all that is read is; "as is"
     run: Callable[[Peer, Sizes], tuple[float, float]]  # seconds, units
+    after: str = ""  # the workload that makes what this one works on
 
 
 def io_load(workload: str, file: str, size: Callable[[Sizes], int] | None = None, per: float = 1e9) -> Callable[[Peer, Sizes], tuple[float, float]]:
@@ -95,42 +96,45 @@ def untar(peer: Peer, sizes: Sizes) -> tuple[float, float]:
     return timed("tar", "-xf", tar, "-C", peer.top), sizes.tree
 
 
+def git(peer: Peer, *words: str) -> float:
+    return timed("git", "-c", "safe.directory=*", "-C", peer.top / "tree", *words)
+
+
 def git_add(peer: Peer, sizes: Sizes) -> tuple[float, float]:
-    tree = peer.top / "tree"
-    shutil.rmtree(tree / ".git", ignore_errors=True)
-    subprocess.run(["git", "-C", tree, "-c", "safe.directory=*", "init", "-q"], check=True)
-    return timed("git", "-c", "safe.directory=*", "-C", tree, "add", "-A"), sizes.tree
+    shutil.rmtree(peer.top / "tree" / ".git", ignore_errors=True)
+    git(peer, "init", "-q")
+    return git(peer, "add", "-A"), sizes.tree
 
 
 def git_status(peer: Peer, sizes: Sizes) -> tuple[float, float]:
-    return timed("git", "-c", "safe.directory=*", "-C", peer.top / "tree", "status", "--short"), sizes.tree
+    return git(peer, "status", "--short"), sizes.tree
 
 
 # In this order: what one leaves behind the next ones use.
 WORKLOADS = [
     Workload("write+fsync", "GB", "as is", io_load("write", "file", lambda sizes: sizes.file)),
-    Workload("overwrite+fsync", "GB", "as is", io_load("overwrite", "file", lambda sizes: sizes.file)),
-    Workload("read cold", "GB", "cold", io_load("read", "file")),
-    Workload("read warm", "GB", "warm", io_load("read", "file")),
-    Workload("mmap cold", "GB", "cold", io_load("mmap", "file")),
-    Workload("mmap warm", "GB", "warm", io_load("mmap", "file")),
-    Workload("mmap populate", "GB", "cold", io_load("populate", "file")),
-    Workload("tensors cold", "GB", "cold", io_load("tensors", "file")),
-    Workload("4 threads", "GB", "cold", io_load("threads", "file")),
-    Workload("4 processes", "GB", "cold", io_load("processes", "file")),
-    Workload("O_DIRECT", "GB", "cold", io_load("direct", "file")),
-    Workload("random mmap", "GB", "cold", io_load("random-mmap", "file", lambda sizes: sizes.accesses)),
-    Workload("random pread", "GB", "cold", io_load("random-pread", "file", lambda sizes: sizes.accesses)),
+    Workload("overwrite+fsync", "GB", "as is", io_load("overwrite", "file", lambda sizes: sizes.file), "write+fsync"),
+    Workload("read cold", "GB", "cold", io_load("read", "file"), "write+fsync"),
+    Workload("read warm", "GB", "warm", io_load("read", "file"), "write+fsync"),
+    Workload("mmap cold", "GB", "cold", io_load("mmap", "file"), "write+fsync"),
+    Workload("mmap warm", "GB", "warm", io_load("mmap", "file"), "write+fsync"),
+    Workload("mmap populate", "GB", "cold", io_load("populate", "file"), "write+fsync"),
+    Workload("tensors cold", "GB", "cold", io_load("tensors", "file"), "write+fsync"),
+    Workload("4 threads", "GB", "cold", io_load("threads", "file"), "write+fsync"),
+    Workload("4 processes", "GB", "cold", io_load("processes", "file"), "write+fsync"),
+    Workload("O_DIRECT", "GB", "cold", io_load("direct", "file"), "write+fsync"),
+    Workload("random mmap", "GB", "cold", io_load("random-mmap", "file", lambda sizes: sizes.accesses), "write+fsync"),
+    Workload("random pread", "GB", "cold", io_load("random-pread", "file", lambda sizes: sizes.accesses), "write+fsync"),
     Workload("torch.save", "GB", "as is", torch("save")),
-    Workload("torch.load", "GB", "cold", torch("load")),
+    Workload("torch.load", "GB", "cold", torch("load"), "torch.save"),
     Workload("small create", "files", "as is", io_load("small-create", "small", lambda sizes: sizes.files, 1)),
-    Workload("small open+read", "files", "cold", io_load("small-read", "small", lambda sizes: sizes.files, 1)),
-    Workload("small list+stat", "files", "cold", io_load("small-list", "small", lambda sizes: sizes.files, 1)),
-    Workload("small rename", "files", "as is", io_load("small-rename", "small", lambda sizes: sizes.files // 10, 1)),
-    Workload("small unlink", "files", "as is", io_load("small-unlink", "small", lambda sizes: sizes.files, 1)),
+    Workload("small open+read", "files", "cold", io_load("small-read", "small", lambda sizes: sizes.files, 1), "small create"),
+    Workload("small list+stat", "files", "cold", io_load("small-list", "small", lambda sizes: sizes.files, 1), "small create"),
+    Workload("small rename", "files", "as is", io_load("small-rename", "small", lambda sizes: sizes.files // 10, 1), "small create"),
+    Workload("small unlink", "files", "as is", io_load("small-unlink", "small", lambda sizes: sizes.files, 1), "small create"),
     Workload("untar", "files", "as is", untar),
-    Workload("git add", "files", "as is", git_add),
-    Workload("git status", "files", "cold", git_status),
+    Workload("git add", "files", "as is", git_add, "untar"),
+    Workload("git status", "files", "cold", git_status, "git add"),
 ]
 
 
