@@ -14,9 +14,9 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/child_process.h"
 #include "tests/support/privileges.h"
 #include "tests/support/temp_dir.h"
-#include "tests/unit/fs/identity/child_process.h"
 
 namespace coffer {
 namespace {
