@@ -103,7 +103,7 @@ Result<void> AuditLog::write_line(std::string_view fields) {
     if (::ftruncate(fd_.get(), end) != 0) whole_up_to_ = 0;
     return written;
   }
-  whole_up_to_ = ::lseek(fd_.get(), 0, SEEK_CUR);
+  whole_up_to_ = end + static_cast<off_t>(line.size());
   return {};
 }
 

@@ -73,9 +73,8 @@ inline std::string_view as_text(Bytes bytes) {
 }
 
 inline bool all_zero(Bytes bytes) {
-  std::uint8_t seen = 0;
-  for (const std::uint8_t byte : bytes) seen |= byte;
-  return seen == 0;
+  return bytes.empty() ||
+         (bytes[0] == 0 && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
 /// Not constant time: for public values only (secrets compare in crypto/secret_bytes.h).

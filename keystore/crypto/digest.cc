@@ -18,14 +18,22 @@ EVP_MAC* hmac_algorithm() {
   return algorithm;
 }
 
-MacContext keyed_context(Bytes key) {
+/// Without a key yet. Looking up the digest by its name costs more than a short MAC.
+MacContext hmac_sha256() {
   MacContext context(must_have(EVP_MAC_CTX_new(hmac_algorithm())));
   char digest_name[] = "SHA256";
   const OSSL_PARAM params[] = {
       OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest_name, 0),
       OSSL_PARAM_construct_end(),
   };
-  must(EVP_MAC_init(context.get(), key.data(), key.size(), params));
+  must(EVP_MAC_CTX_set_params(context.get(), params));
+  return context;
+}
+
+MacContext keyed_context(Bytes key) {
+  static const MacContext unkeyed = hmac_sha256();
+  MacContext context(must_have(EVP_MAC_CTX_dup(unkeyed.get())));
+  must(EVP_MAC_init(context.get(), key.data(), key.size(), nullptr));
   return context;
 }
 

@@ -4,6 +4,7 @@
 
 #include "keystore/base/bytes.h"
 #include "keystore/base/result.h"
+#include "keystore/crypto/digest.h"
 #include "keystore/crypto/secret_bytes.h"
 
 namespace coffer {
@@ -17,7 +18,7 @@ class HkdfSha256 {
   [[nodiscard]] SecretBytes expand(std::string_view info, std::size_t length) const;
 
  private:
-  SecretBytes extracted_;
+  HmacKey extracted_;
 };
 
 /// The same for one purpose.

@@ -3,7 +3,6 @@
 // Private to keystore/crypto: owners for OpenSSL objects, and algorithms fetched once.
 
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
 
 #include <cstdlib>
 #include <memory>
@@ -22,7 +21,6 @@ template <typename T, auto Free>
 using OsslPtr = std::unique_ptr<T, OsslFree<Free>>;
 
 using CipherContext = OsslPtr<EVP_CIPHER_CTX, EVP_CIPHER_CTX_free>;
-using KdfContext = OsslPtr<EVP_KDF_CTX, EVP_KDF_CTX_free>;
 using MacContext = OsslPtr<EVP_MAC_CTX, EVP_MAC_CTX_free>;
 using DigestContext = OsslPtr<EVP_MD_CTX, EVP_MD_CTX_free>;
 
