@@ -172,7 +172,7 @@ class Vfs {
                          int flags);
   Result<void> remove_xattr(const Who& who, InodeId inode, std::string_view name);
 
-  // Names (namespace.cc, rename.cc, symlinks.cc)
+  // Names (namespace.cc, rename.cc, unlink.cc)
   Result<Entry> make_directory(const Who& who, InodeId parent, std::string_view name, mode_t mode);
   /// Fifos, sockets, devices and empty files.
   Result<Entry> make_node(const Who& who, InodeId parent, std::string_view name, mode_t mode,
@@ -400,17 +400,6 @@ class Vfs {
   [[nodiscard]] bool may_be_unfinished() const;
 
   // namespace.cc
-  /// The file behind an entry that is about to lose a link, with a handle counted. Null if its key
-  /// can't be had: a damaged file can still be removed.
-  std::shared_ptr<OpenFile> hold_for_unlink(const Who& who, const Spot& spot,
-                                            const struct stat& status);
-  void finish_unlink(const std::shared_ptr<OpenFile>& file, const Spot& spot,
-                     const struct stat& status);
-  /// After the entry at `spot` is gone: the file was deleted with it, or is no longer to be found
-  /// there.
-  void drop_link(OpenFile& file, const Spot& spot);
-  /// The same of a fifo, socket or device, which `pinned` is: a program may have it open.
-  void keep_node(std::optional<InodeId> inode, const struct stat& status, UniqueFd pinned);
   /// After an entry could not be made: the sidecar goes, unless it is that of an entry that was
   /// there before.
   static void drop_unused_sidecar(const Spot& spot);
@@ -425,6 +414,19 @@ class Vfs {
   /// A name in .coffer/tmp that nothing else has.
   static std::string temporary_name();
   Result<void> empty_temporary() const;
+
+  // unlink.cc
+  /// The file behind an entry that is about to lose a link, with a handle counted. Null if its key
+  /// can't be had: a damaged file can still be removed.
+  std::shared_ptr<OpenFile> hold_for_unlink(const Who& who, const Spot& spot,
+                                            const struct stat& status);
+  void finish_unlink(const std::shared_ptr<OpenFile>& file, const Spot& spot,
+                     const struct stat& status);
+  /// After the entry at `spot` is gone: the file was deleted with it, or is no longer to be found
+  /// there.
+  void drop_link(OpenFile& file, const Spot& spot);
+  /// The same of a fifo, socket or device, which `pinned` is: a program may have it open.
+  void keep_node(std::optional<InodeId> inode, const struct stat& status, UniqueFd pinned);
 
   // rename.cc
   Result<void> move(const Who& who, const Spot& from, const Spot& to, const struct stat& status,
