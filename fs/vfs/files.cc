@@ -156,27 +156,16 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
   if (!S_ISREG(status.st_mode)) return errno_error(EINVAL, spot.path);
 
   const auto open = [&]() -> Result<std::shared_ptr<OpenFile>> {
-    const RawHeader raw = TRY(read_raw_header(backing));
-    const FileHeader claimed = TRY(peek_header(raw));
-    TRY(check_scope(claimed, access.scope));
-    if (claimed.chunk_log2 != TRY(chunk_log2(claimed.scope))) {
-      return Error{Code::kCorrupt, EIO, "the file's chunk size is not its scope's"};
-    }
-    const auto [dek, keys, generations] = TRY(release_key(claimed, access, DekUse::kOrdinary));
-    auto content = TRY(EncryptedFile::open(content_, std::move(backing), raw, keys, generations));
-    if (!content->has_binding(spot.names->bind_file(dek.file, spot.directory->id, spot.name))) {
-      return file_moved();
-    }
-    TRY(check_recorded(content->committed(), dek));
-    TRY(check_seen(inode, dek.file, content->committed()));
+    auto [content, generation] = TRY(open_content(std::move(backing), spot, access));
+    TRY(check_seen(inode, content->keys().file, content->committed()));
     notice_xattrs(*content, spot.path);
     if (content->recovery().has_value()) {
       options_.tell(spot.path + ": after a crash: " + told(*content->recovery()));
     }
-    const Geometry geometry(claimed.chunk_log2);
+    const Geometry geometry(TRY(chunk_log2(access.scope)));
     const bool resized =
         geometry.backing_size(content->size()) != static_cast<std::uint64_t>(status.st_size);
-    auto file = std::make_shared<OpenFile>(std::move(content), inodes_, inode, dek.generation);
+    auto file = std::make_shared<OpenFile>(std::move(content), inodes_, inode, generation);
     if (resized) file->mark_resized();
     return file;
   };
@@ -185,6 +174,23 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
   // Whoever may not have the file is told no more than that.
   TRY(broker_.check(access));
   return at_path(std::move(opened).error(), spot.path);
+}
+
+Result<Vfs::OpenedContent> Vfs::open_content(BackingFile backing, const Spot& spot,
+                                             const AccessRequest& access) {
+  const RawHeader raw = TRY(read_raw_header(backing));
+  const FileHeader claimed = TRY(peek_header(raw));
+  TRY(check_scope(claimed, access.scope));
+  if (claimed.chunk_log2 != TRY(chunk_log2(claimed.scope))) {
+    return Error{Code::kCorrupt, EIO, "the file's chunk size is not its scope's"};
+  }
+  const auto [dek, keys, generations] = TRY(release_key(claimed, access, DekUse::kOrdinary));
+  auto content = TRY(EncryptedFile::open(content_, std::move(backing), raw, keys, generations));
+  if (!content->has_binding(spot.names->bind_file(dek.file, spot.directory->id, spot.name))) {
+    return file_moved();
+  }
+  TRY(check_recorded(content->committed(), dek));
+  return OpenedContent{std::move(content), dek.generation};
 }
 
 Result<void> Vfs::check_names(const Who& who, const OpenFile& file) {

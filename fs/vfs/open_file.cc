@@ -41,7 +41,7 @@ std::shared_ptr<OpenFile> OpenFileTable::find(InodeId inode) const {
 
 std::uint64_t OpenFileTable::before_reading(InodeId inode) const {
   ReadLock lock(mutex_);
-  return changed_closes_[inode.value % kCloseCounters];
+  return endings_[inode.value % kCounters];
 }
 
 std::shared_ptr<OpenFile> OpenFileTable::insert(InodeId inode, std::shared_ptr<OpenFile> file,
@@ -51,9 +51,19 @@ std::shared_ptr<OpenFile> OpenFileTable::insert(InodeId inode, std::shared_ptr<O
     ++found->second.handles;
     return found->second.file;
   }
-  if (changed_closes_[inode.value % kCloseCounters] != before_reading) return nullptr;
+  if (endings_[inode.value % kCounters] != before_reading) return nullptr;
   slots_.emplace(inode, Slot{.file = file, .handles = 1});
   return file;
+}
+
+std::shared_ptr<OpenFile> OpenFileTable::acquire_or_outdate(InodeId inode) {
+  WriteLock lock(mutex_);
+  if (const auto found = slots_.find(inode); found != slots_.end()) {
+    ++found->second.handles;
+    return found->second.file;
+  }
+  ++endings_[inode.value % kCounters];
+  return nullptr;
 }
 
 bool OpenFileTable::release(InodeId inode) {
@@ -64,7 +74,7 @@ bool OpenFileTable::release(InodeId inode) {
   if (--found->second.handles > 0) return false;
   last = std::move(found->second.file);
   slots_.erase(found);
-  if (last->changed()) ++changed_closes_[inode.value % kCloseCounters];
+  if (last->changed()) ++endings_[inode.value % kCounters];
   return true;
 }
 

@@ -90,12 +90,17 @@ class OpenFileTable {
   [[nodiscard]] std::shared_ptr<OpenFile> find(InodeId inode) const;
 
   /// A header is read from the backing without a lock. What `before_reading` said then is given to
-  /// `insert`, which refuses the file if one of the same inode was changed and closed in between.
+  /// `insert`, which refuses the file if one of the same inode was changed and closed, or removed,
+  /// in between.
   [[nodiscard]] std::uint64_t before_reading(InodeId inode) const;
   /// The first handle on a file just opened. If another was faster, that one, and `file` goes. Null
   /// if it has to be read again.
   std::shared_ptr<OpenFile> insert(InodeId inode, std::shared_ptr<OpenFile> file,
                                    std::uint64_t before_reading);
+
+  /// The file of an inode has lost its last name: one more handle on it if it is open. Null if it
+  /// is not, and then whoever has read its header before this call reads it again.
+  std::shared_ptr<OpenFile> acquire_or_outdate(InodeId inode);
 
   /// One handle less; true if it was the last. What was to be written must be by now.
   bool release(InodeId inode);
@@ -107,12 +112,12 @@ class OpenFileTable {
     std::shared_ptr<OpenFile> file;
     std::uint64_t handles = 0;
   };
-  static constexpr std::size_t kCloseCounters = 256;
+  static constexpr std::size_t kCounters = 256;
 
   mutable SharedMutex mutex_;
   std::unordered_map<InodeId, Slot> slots_ GUARDED_BY(mutex_);
-  /// How often a changed file was closed, by inode modulo their number.
-  std::array<std::uint64_t, kCloseCounters> changed_closes_ GUARDED_BY(mutex_){};
+  /// How often a changed file was closed, or one removed, by inode modulo their number.
+  std::array<std::uint64_t, kCounters> endings_ GUARDED_BY(mutex_){};
 };
 
 /// What one open(2) got: the file and the rights it was opened with. They were decided then and

@@ -213,16 +213,11 @@ Result<void> Vfs::rename(const Who& who, InodeId parent, std::string_view name, 
 
 Result<void> Vfs::move(const Who& who, const Spot& from, const Spot& to, const struct stat& status,
                        const std::optional<struct stat>& victim, unsigned flags) {
-  std::shared_ptr<OpenFile> replaced;
+  Doomed replaced;
   std::string replaced_target;
-  UniqueFd pinned;
-  std::optional<InodeId> known;
   if (victim.has_value()) {
-    known = inodes_.find(backing_id(*victim));
     if (S_ISLNK(victim->st_mode)) replaced_target = TRY(to.backing().read_symlink(to.stored.text));
     replaced = hold_for_unlink(who, to, *victim);
-    if (auto pin = to.backing().pin(to.stored.text); replaced == nullptr && pin)
-      pinned = std::move(*pin);
   }
   auto object = Movable::hold(*this, who, from, status);
   auto moved = object ? carry(*object, from, to, victim, flags) : Result<void>(object.error());
@@ -231,10 +226,10 @@ Result<void> Vfs::move(const Who& who, const Spot& from, const Spot& to, const s
     // sidecar.
     const auto target = to.backing().read_symlink(to.stored.text);
     if (!target || *target != replaced_target) drop_target_sidecar(to.backing(), replaced_target);
-    if (replaced != nullptr) drop_link(*replaced, to);
+    finish_unlink(std::move(replaced), who, to, *victim);
+  } else if (replaced.file != nullptr) {
+    let_go(replaced.file);
   }
-  if (replaced != nullptr) let_go(replaced);
-  if (moved && victim.has_value()) keep_node(known, *victim, std::move(pinned));
   return moved;
 }
 

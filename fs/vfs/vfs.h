@@ -11,6 +11,7 @@
 #include "fs/content/xattr_store.h"
 #include "fs/names/stored.h"
 #include "fs/vfs/acl.h"
+#include "fs/vfs/background.h"
 #include "fs/vfs/directory.h"
 #include "fs/vfs/inode_table.h"
 #include "fs/vfs/new_files.h"
@@ -67,6 +68,9 @@ class Vfs {
     /// Sizes are kept by who asks for them, as the kernel does: a file that a crash left with
     /// another size than a lookup shows is mended when it is opened, and asked for again (ESTALE).
     bool sizes_are_kept = false;
+    /// The key of a file that is removed while nobody has it open is looked up, and noted as
+    /// deactivated, by a thread of its own: who removes it does not wait for that.
+    bool retires_later = false;
     /// The last program that wrote to the store did not come to its end.
     bool after_crash = false;
     /// Of a read-only one: says who is at work beside it. Called by several threads at once.
@@ -201,6 +205,8 @@ class Vfs {
   Result<Entry> lookup_listed(DirectoryHandle& handle, std::string_view name);
   Result<void> sync_directory(DirectoryHandle& handle);
 
+  /// Returns when the keys of the files that were removed before are noted as deactivated.
+  void settle_removed() { retiring_.drain(); }
   /// Settles the files that were closed with a journal.
   void settle_closed();
   /// The same, and everything on the backing filesystem is on the disk then: for the recorder,
@@ -233,6 +239,9 @@ class Vfs {
     [[nodiscard]] Place place() const { return {parent, name, stored.text}; }
     [[nodiscard]] const BackingDir& backing() const { return *directory->backing; }
   };
+
+  /// Removed files that wait for their keys to be retired; each costs a descriptor.
+  static constexpr std::size_t kMostRetiring = 256;
 
   /// An object whose bindings follow it from place to place (rename.cc).
   class Movable;
@@ -347,6 +356,13 @@ class Vfs {
   Result<void> check_places(const Who& who, InodeId inode,
                             const std::function<Result<void>(const Spot&)>& check);
   Result<void> check_names(const Who& who, const OpenFile& file);
+  struct OpenedContent {
+    std::unique_ptr<EncryptedFile> content;
+    std::uint64_t recorded_generation = 0;
+  };
+  /// The file at a spot, its key released: authentic, at its place, and no older than is on record.
+  Result<OpenedContent> open_content(BackingFile backing, const Spot& spot,
+                                     const AccessRequest& access);
   Result<std::shared_ptr<OpenFile>> open_at(const Who& who, InodeId inode, const Spot& spot,
                                             const OpenRequest& request);
   Result<void> join(const Who& who, const OpenFile& file, const OpenRequest& request);
@@ -416,17 +432,28 @@ class Vfs {
   Result<void> empty_temporary() const;
 
   // unlink.cc
-  /// The file behind an entry that is about to lose a link, with a handle counted. Null if its key
-  /// can't be had: a damaged file can still be removed.
-  std::shared_ptr<OpenFile> hold_for_unlink(const Who& who, const Spot& spot,
-                                            const struct stat& status);
-  void finish_unlink(const std::shared_ptr<OpenFile>& file, const Spot& spot,
-                     const struct stat& status);
-  /// After the entry at `spot` is gone: the file was deleted with it, or is no longer to be found
-  /// there.
+  /// What is about to lose a name. Its inode number does not come back for another object while
+  /// this is held.
+  struct Doomed {
+    std::optional<InodeId> inode = {};
+    /// With a handle counted. Null if it is no file, or its key can't be had: a damaged one can
+    /// still be removed.
+    std::shared_ptr<OpenFile> file = nullptr;
+    /// Of a file about to lose its last name that nobody has open: its key is retired later.
+    std::optional<BackingFile> unopened = {};
+    UniqueFd pinned = {};  ///< of all else
+  };
+  Doomed hold_for_unlink(const Who& who, const Spot& spot, const struct stat& status);
+  [[nodiscard]] bool can_retire_later(const Doomed& doomed, const struct stat& status) const;
+  /// After the entry at `spot`, of which `status` was, is gone.
+  void finish_unlink(Doomed doomed, const Who& who, const Spot& spot, const struct stat& status);
+  /// The file was deleted with the entry at `spot`, or is no longer to be found there.
   void drop_link(OpenFile& file, const Spot& spot);
-  /// The same of a fifo, socket or device, which `pinned` is: a program may have it open.
+  /// Of a fifo, socket or device, which `pinned` is: a program may have it open.
   void keep_node(std::optional<InodeId> inode, const struct stat& status, UniqueFd pinned);
+  void retire_later(BackingFile removed, const Who& who, const Spot& spot);
+  /// Its key is deactivated, as soon as its end is on the disk.
+  Result<void> retire(BackingFile removed, const Identity& who, const Spot& spot);
 
   // rename.cc
   Result<void> move(const Who& who, const Spot& from, const Spot& to, const struct stat& status,
@@ -461,6 +488,7 @@ class Vfs {
   std::atomic<bool> saw_xattrs_{false};  // without the keystore's knowledge
   Mutex records_;                        // while a directory's record is read and replaced
   SharedMutex moving_;  // exclusive while a rename changes backing and table; see fs/LOCKING.md
+  Background retiring_{kMostRetiring};  // the last: what it does needs all the others
 };
 
 }  // namespace coffer

@@ -101,6 +101,7 @@ Result<void> WholeStore::try_open(const StoreOpening& opening) {
                           .directory_cache = opening.directory_cache,
                           .calls = opening.calls,
                           .sizes_are_kept = opening.sizes_are_kept,
+                          .retires_later = opening.retires_later,
                           .after_crash = opening.after_crash,
                           .begin_xattrs = [this]() -> Result<void> {
                             TRY(keyring_->allow_xattrs());
@@ -170,6 +171,7 @@ void WholeStore::revoke(GrantId id) {
 }
 
 std::map<KeyState, std::size_t> WholeStore::key_states() {
+  vfs_->settle_removed();
   must_be(recorder_->flush(), "recording");
   std::map<KeyState, std::size_t> states;
   must_be(keyring_->visit_keys([&](const KeyRow& row) {
