@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import resource
 import shutil
 import statistics
 import sys
@@ -103,13 +104,27 @@ def chosen_peers(names: str) -> list[type[Peer]]:
     return chosen
 
 
+def allow_descriptors(kinds: list[type[Peer]], sizes: Sizes) -> None:
+    """passthrough_ll keeps one for each inode."""
+    wanted = 2 * (sizes.files + sizes.tree) + 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted or Passthrough not in kinds:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+    except ValueError:
+        sys.exit(f"passthrough_ll needs {wanted} descriptors, and the limit is {hard}: fewer --files, or other --peers")
+
+
 def main() -> None:
     options = arguments()
     sizes = Sizes(options.size * MIB, options.accesses, options.files, options.tree)
+    kinds = chosen_peers(options.peers)
+    allow_descriptors(kinds, sizes)
     home = Path(tempfile.mkdtemp(prefix="coffer-bench-", dir=options.backing))
     peers: list[Peer] = []
     try:
-        for kind in chosen_peers(options.peers):
+        for kind in kinds:
             peers.append(kind(home))
             peers[-1].start()
         found = run_rounds(peers, needed(options.only), sizes, options.rounds)

@@ -41,7 +41,7 @@ def io_load(workload: str, file: str, size: Callable[[Sizes], int] | None = None
         command = [os.environ["COFFER_IO_LOAD"], workload, peer.top / file]
         if size is not None:
             command.append(str(size(sizes)))
-        seconds, units = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        seconds, units = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
         return float(seconds), float(units) / per
 
     return run
@@ -64,7 +64,7 @@ print(time.perf_counter() - begin)
 def torch(what: str) -> Callable[[Peer, Sizes], tuple[float, float]]:
     def run(peer: Peer, sizes: Sizes) -> tuple[float, float]:
         command = ["/usr/bin/python3", "-c", TORCH, what, peer.top / "model.pt", str(sizes.file // 2)]
-        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout), sizes.file / 2e9
+        return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout), sizes.file / 2e9
 
     return run
 
