@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "keystore/base/bytes.h"
@@ -20,7 +21,12 @@ class ScratchPool {
   class Buffer {
    public:
     Buffer(ScratchPool& pool, std::uint8_t* data) : pool_(pool), data_(data) {}
-    ~Buffer() { pool_.give_back(data_); }
+    ~Buffer() {
+      if (data_ != nullptr) pool_.give_back(data_);
+    }
+    Buffer(Buffer&& other) noexcept
+        : pool_(other.pool_), data_(std::exchange(other.data_, nullptr)) {}
+    Buffer& operator=(Buffer&&) = delete;
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
     [[nodiscard]] MutableBytes bytes() const { return {data_, kBufferSize}; }

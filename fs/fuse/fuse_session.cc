@@ -71,6 +71,9 @@ std::string joined_options(const MountOptions& options) {
 }  // namespace
 
 struct FuseSession::State {
+  State(const MountOptions& how, Vfs& vfs, spdlog::logger& logger)
+      : options(how), context{.vfs = vfs, .logger = logger} {}
+
   MountOptions options;
   FuseContext context;
   std::unique_ptr<fuse_session, SessionDelete> session;
@@ -86,8 +89,7 @@ FuseSession::~FuseSession() {
 Result<std::unique_ptr<FuseSession>> FuseSession::mount(Vfs& vfs, const MountOptions& options,
                                                         spdlog::logger& logger) {
   TRY(check_mountpoint(options.mountpoint));
-  auto state = std::make_unique<State>(State{
-      .options = options, .context = FuseContext{.vfs = vfs, .logger = logger}, .session = {}});
+  auto state = std::make_unique<State>(options, vfs, logger);
   const std::string option_text = joined_options(options);
   fuse_args args = FUSE_ARGS_INIT(0, nullptr);
   const bool added = fuse_opt_add_arg(&args, "coffer") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&

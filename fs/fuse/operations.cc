@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 
-#include <cstdlib>
 #include <memory>
 
 #include "fs/fuse/serve.h"
@@ -14,7 +13,6 @@ namespace {
 /// mount, or it is read-only; what is bounded by it is how long a change of the backing behind its
 /// back, by the one who writes to the store too, stays unnoticed.
 constexpr double kTimeout = 1.0;
-constexpr std::size_t kLargestRead = std::size_t{1} << 20U;
 
 fuse_entry_param entry_param(const Entry& entry) {
   fuse_entry_param param{};
@@ -42,15 +40,13 @@ std::unique_ptr<Handle> take_handle(const fuse_file_info* info) {
   return std::unique_ptr<Handle>(reinterpret_cast<Handle*>(info->fh));
 }
 
-/// The buffer that a worker's reads are decrypted into and answered from.
-MutableBytes read_buffer(std::size_t size) {
-  struct Free {
-    void operator()(std::uint8_t* data) const { std::free(data); }
-  };
-  thread_local const std::unique_ptr<std::uint8_t, Free> buffer(
-      static_cast<std::uint8_t*>(std::aligned_alloc(4096, kLargestRead)));
-  if (buffer == nullptr) throw std::bad_alloc();
-  return {buffer.get(), std::min(size, kLargestRead)};
+/// As much of a buffer as an answer may have.
+MutableBytes first_of(const ScratchPool::Buffer& buffer, std::size_t size) {
+  return buffer.bytes().first(std::min(size, ScratchPool::kBufferSize));
+}
+
+int reply_with(fuse_req_t request, const ScratchPool::Buffer& buffer, std::size_t length) {
+  return fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.bytes().data()), length);
 }
 
 template <typename Work>
@@ -93,7 +89,7 @@ void do_init(void* user_data, fuse_conn_info* connection) noexcept {
         ~static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS);
     want(FUSE_CAP_AUTO_INVAL_DATA);
   }
-  connection->max_write = kLargestRead;
+  connection->max_write = ScratchPool::kBufferSize;
   connection->max_background = 64;
   connection->congestion_threshold = 48;
 }
@@ -258,16 +254,15 @@ void do_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
 
 void do_read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
              fuse_file_info* info) noexcept {
-  MutableBytes buffer;
+  std::optional<ScratchPool::Buffer> buffer;
   serve(
       request, "read", inode,
       [&](Vfs& vfs) {
-        buffer = read_buffer(size);
-        return vfs.read(handle_of<FileHandle>(info), static_cast<std::uint64_t>(offset), buffer);
+        buffer.emplace(context_of(request).buffers.take());
+        return vfs.read(handle_of<FileHandle>(info), static_cast<std::uint64_t>(offset),
+                        first_of(*buffer, size));
       },
-      [&](std::size_t length) {
-        return fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), length);
-      });
+      [&](std::size_t length) { return reply_with(request, *buffer, length); });
 }
 
 void do_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_t size,
@@ -334,11 +329,13 @@ void do_opendir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noex
 /// Fills a listing's buffer; with attributes, each entry looked up on the way, if `plus`.
 void list_into(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t position,
                fuse_file_info* info, bool plus) noexcept {
+  std::optional<ScratchPool::Buffer> answer;
   serve(
       request, "readdir", inode,
       [&](Vfs& vfs) -> Result<std::size_t> {
         auto& handle = handle_of<DirectoryHandle>(info);
-        const MutableBytes buffer = read_buffer(size);
+        answer.emplace(context_of(request).buffers.take());
+        const MutableBytes buffer = first_of(*answer, size);
         auto* const out = reinterpret_cast<char*>(buffer.data());
         std::size_t used = 0;
         TRY(vfs.list(handle, position, [&](const ListedEntry& listed) {
@@ -374,10 +371,7 @@ void list_into(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t pos
         }));
         return used;
       },
-      [&](std::size_t used) {
-        return fuse_reply_buf(request, reinterpret_cast<const char*>(read_buffer(size).data()),
-                              used);
-      });
+      [&](std::size_t used) { return reply_with(request, *answer, used); });
 }
 
 void do_readdir(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t position,

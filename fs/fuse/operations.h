@@ -4,6 +4,7 @@
 #include <fuse3/fuse_lowlevel.h>
 #include <spdlog/logger.h>
 
+#include "fs/content/scratch_pool.h"
 #include "fs/vfs/vfs.h"
 
 namespace coffer {
@@ -12,6 +13,9 @@ namespace coffer {
 struct FuseContext {
   Vfs& vfs;
   spdlog::logger& logger;
+  /// What reads are decrypted into and answered from. The one that was used last is taken first,
+  /// and is still in a processor's cache.
+  ScratchPool buffers = {};
 };
 
 /// The callbacks. Each runs its Vfs operation under one noexcept frame that answers the request
