@@ -264,7 +264,8 @@ Result<void> Vfs::refuse_scope_roots(const Spot& spot) const {
   return {};
 }
 
-Result<void> Vfs::check_empty(const Spot& spot, const struct stat& status) const {
+Result<void> Vfs::check_empty(const Spot& spot, const struct stat& status) {
+  settle_removed();  // on NFS a removed file stays in its directory while it is open
   const LentDirectory lent =
       TRY(LentDirectory::lend(spot.backing(), spot.stored.text, status.st_mode));
   const auto dir = TRY(spot.backing().open_dir(spot.stored.text));

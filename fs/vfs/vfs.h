@@ -420,7 +420,7 @@ class Vfs {
   /// there before.
   static void drop_unused_sidecar(const Spot& spot);
   [[nodiscard]] Result<void> refuse_scope_roots(const Spot& spot) const;
-  Result<void> check_empty(const Spot& spot, const struct stat& status) const;
+  Result<void> check_empty(const Spot& spot, const struct stat& status);
   void retire_record_xattrs(const ScopeNames& names, const std::string& temporary);
   /// Takes an empty directory out of the tree and removes it.
   Result<void> discard_directory(const Spot& spot, const struct stat& status);

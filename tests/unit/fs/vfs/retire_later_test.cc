@@ -2,7 +2,11 @@
 // whoever opens them at that very moment is not left with a file whose end he was not told of.
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
+#include <atomic>
+#include <chrono>
+#include <filesystem>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -20,6 +24,8 @@ class RetireLaterTest : public StoreTest {
   RetireLaterTest() {
     calls_.before = [this](const SystemCall& call) {
       // Another thread's calls, and those of what is done in between, go through.
+      if (std::this_thread::get_id() != thread_)
+        std::this_thread::sleep_for(std::chrono::milliseconds(others_wait_ms_));
       if (std::this_thread::get_id() != thread_ || call.what != before_) return 0;
       before_ = "";
       std::exchange(do_, nullptr)();
@@ -34,6 +40,9 @@ class RetireLaterTest : public StoreTest {
     do_ = std::move(act);
   }
   std::size_t keys(KeyState state) { return store_.key_states()[state]; }
+
+  /// Before each call of another thread.
+  std::atomic<int> others_wait_ms_ = 0;
 
  private:
   const std::thread::id thread_ = std::this_thread::get_id();
@@ -86,6 +95,27 @@ TEST_F(RetireLaterTest, ALinkKeepsTheKey) {
   EXPECT_EQ(me().get("/other").value(), "content");
   ASSERT_EQ(outcome_of(me().unlink("/other")), kOk);
   EXPECT_EQ(keys(KeyState::kDeactivated), 1U);
+}
+
+/// NFS keeps a removed file in its directory, by another name, for who has it open.
+TEST_F(RetireLaterTest, NoneIsOpenWhenItsDirectoryGoes) {
+  const auto removed_but_open = [] {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      struct stat status {};
+      if (::stat(entry.path().c_str(), &status) == 0 && S_ISREG(status.st_mode))
+        count += status.st_nlink == 0 ? 1U : 0U;
+    }
+    return count;
+  };
+  ASSERT_EQ(outcome_of(me().make_directory("/d")), kOk);
+  ASSERT_EQ(outcome_of(me().put("/d/file", "content")), kOk);
+  const std::size_t before = removed_but_open();
+  others_wait_ms_ = 50;
+  ASSERT_EQ(outcome_of(me().unlink("/d/file")), kOk);
+  EXPECT_EQ(removed_but_open(), before + 1);
+  ASSERT_EQ(outcome_of(me().remove_directory("/d")), kOk);
+  EXPECT_EQ(removed_but_open(), before);
 }
 
 TEST_F(RetireLaterTest, AttributesGoWithTheFile) {
