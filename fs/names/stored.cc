@@ -84,7 +84,9 @@ Result<std::uint64_t> read_target_length(const BackingDir& dir, const std::strin
 }
 
 void drop_target_sidecar(const BackingDir& dir, const std::string& stored_target) {
-  if (ScopeNames::is_long_target(stored_target)) (void)dir.remove_file(stored_target);
+  // Not before the disk has the symlink's end: it must not come back without its sidecar.
+  if (ScopeNames::is_long_target(stored_target) && dir.sync().ok())
+    (void)dir.remove_file(stored_target);
 }
 
 Result<ByteVector> read_directory_block(const BackingDir& dir) {
