@@ -7,6 +7,12 @@ constexpr mode_t kOwnFileMode = 0600;
 constexpr std::size_t kMaxNameSidecar = Siv::kOverhead + kMaxNameLength;
 constexpr std::size_t kMaxTargetSidecar = Siv::kOverhead + 2 * sizeof(Binding) + kMaxTargetLength;
 
+/// Not before the disk has the end of the entry it belonged to, which must not come back without
+/// it.
+void remove_sidecar(const BackingDir& dir, const std::string& sidecar) {
+  if (dir.sync().ok()) (void)dir.remove_file(sidecar);
+}
+
 /// A file of this format that is missing, too long or no file was damaged: no failure of the
 /// system, and not the caller's.
 Result<ByteVector> read_own(const BackingDir& dir, const std::string& name, std::size_t limit,
@@ -35,7 +41,7 @@ Result<void> put_sidecar(const BackingDir& dir, const StoredText& stored) {
 }
 
 void drop_sidecar(const BackingDir& dir, const StoredText& stored) {
-  if (stored.sidecar.has_value()) (void)dir.remove_file(stored.sidecar->name);
+  if (stored.sidecar.has_value()) remove_sidecar(dir, stored.sidecar->name);
 }
 
 Result<std::optional<std::string>> read_entry_name(const BackingDir& dir, const ScopeNames& names,
@@ -84,9 +90,7 @@ Result<std::uint64_t> read_target_length(const BackingDir& dir, const std::strin
 }
 
 void drop_target_sidecar(const BackingDir& dir, const std::string& stored_target) {
-  // Not before the disk has the symlink's end: it must not come back without its sidecar.
-  if (ScopeNames::is_long_target(stored_target) && dir.sync().ok())
-    (void)dir.remove_file(stored_target);
+  if (ScopeNames::is_long_target(stored_target)) remove_sidecar(dir, stored_target);
 }
 
 Result<ByteVector> read_directory_block(const BackingDir& dir) {

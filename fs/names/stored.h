@@ -16,7 +16,8 @@ inline constexpr const char* kDirectoryRecordName = ".coffer.dir";
 /// Writes a sidecar that an entry is about to need; nothing to do if there is none. It is on the
 /// disk then: an entry without its sidecar has lost its name.
 Result<void> put_sidecar(const BackingDir& dir, const StoredText& stored);
-/// Removes the sidecar of an entry that is gone. A failure leaves garbage behind and is no error.
+/// Removes the sidecar of an entry that is gone, once the directory, and so the entry's end, is on
+/// the disk. A failure leaves garbage behind and is no error.
 void drop_sidecar(const BackingDir& dir, const StoredText& stored);
 
 /// The plaintext name of a directory entry, its sidecar read where it has one. Nothing for the
@@ -30,7 +31,7 @@ Result<std::string> read_target(const BackingDir& dir, const ScopeNames& names, 
 /// Length of its target, for stat: `status` is the link's own.
 Result<std::uint64_t> read_target_length(const BackingDir& dir, const std::string& stored,
                                          const struct stat& status);
-/// Removes the sidecar a removed symlink of this stored target had.
+/// The same of the sidecar that a removed symlink of this stored target had.
 void drop_target_sidecar(const BackingDir& dir, const std::string& stored_target);
 
 /// The directory's record as it lies there. kCorrupt if it is missing or of a wrong length.
