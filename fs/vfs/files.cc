@@ -162,7 +162,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, co
     if (content->recovery().has_value()) {
       options_.tell(spot.path + ": after a crash: " + told(*content->recovery()));
     }
-    const Geometry geometry(TRY(chunk_log2(access.scope)));
+    const Geometry geometry(content->chunk_log2());
     const bool resized =
         geometry.backing_size(content->size()) != static_cast<std::uint64_t>(status.st_size);
     auto file = std::make_shared<OpenFile>(std::move(content), inodes_, inode, generation);
