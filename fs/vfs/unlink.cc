@@ -33,7 +33,7 @@ Vfs::Doomed Vfs::hold_for_unlink(const Who& who, const Spot& spot, const struct 
 bool Vfs::can_retire_later(const Doomed& doomed, const struct stat& status) const {
   const bool is_open = doomed.inode.has_value() && files_.find(*doomed.inode) != nullptr;
   return options_.retires_later && recorder_ != nullptr && S_ISREG(status.st_mode) &&
-         status.st_nlink == 1 && !is_open &&
+         status.st_nlink == 1 && status.st_size <= kMostRetiredLater && !is_open &&
          journals_->left() == 0;  // one may be this file's, and has to go with it
 }
 

@@ -242,6 +242,8 @@ class Vfs {
 
   /// Removed files that wait for their keys to be retired; each costs a descriptor.
   static constexpr std::size_t kMostRetiring = 256;
+  /// The room of a larger one is free again before its removal is answered.
+  static constexpr off_t kMostRetiredLater = 64 * 1024;
 
   /// An object whose bindings follow it from place to place (rename.cc).
   class Movable;

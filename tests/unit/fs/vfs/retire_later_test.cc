@@ -39,6 +39,15 @@ class RetireLaterTest : public StoreTest {
     before_ = what;
     do_ = std::move(act);
   }
+  static std::size_t removed_but_open() {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      struct stat status {};
+      if (::stat(entry.path().c_str(), &status) == 0 && S_ISREG(status.st_mode))
+        count += status.st_nlink == 0 ? 1U : 0U;
+    }
+    return count;
+  }
   std::size_t keys(KeyState state) { return store_.key_states()[state]; }
 
   /// Before each call of another thread.
@@ -99,15 +108,6 @@ TEST_F(RetireLaterTest, ALinkKeepsTheKey) {
 
 /// NFS keeps a removed file in its directory, by another name, for who has it open.
 TEST_F(RetireLaterTest, NoneIsOpenWhenItsDirectoryGoes) {
-  const auto removed_but_open = [] {
-    std::size_t count = 0;
-    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-      struct stat status {};
-      if (::stat(entry.path().c_str(), &status) == 0 && S_ISREG(status.st_mode))
-        count += status.st_nlink == 0 ? 1U : 0U;
-    }
-    return count;
-  };
   ASSERT_EQ(outcome_of(me().make_directory("/d")), kOk);
   ASSERT_EQ(outcome_of(me().put("/d/file", "content")), kOk);
   const std::size_t before = removed_but_open();
@@ -115,6 +115,15 @@ TEST_F(RetireLaterTest, NoneIsOpenWhenItsDirectoryGoes) {
   ASSERT_EQ(outcome_of(me().unlink("/d/file")), kOk);
   EXPECT_EQ(removed_but_open(), before + 1);
   ASSERT_EQ(outcome_of(me().remove_directory("/d")), kOk);
+  EXPECT_EQ(removed_but_open(), before);
+}
+
+/// Who removes a file to make room has it when he is answered.
+TEST_F(RetireLaterTest, ALargeOneIsNotKeptOpen) {
+  ASSERT_EQ(outcome_of(me().put("/file", std::string(1'000'000, 'x'))), kOk);
+  const std::size_t before = removed_but_open();
+  others_wait_ms_ = 50;
+  ASSERT_EQ(outcome_of(me().unlink("/file")), kOk);
   EXPECT_EQ(removed_but_open(), before);
 }
 
