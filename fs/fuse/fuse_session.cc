@@ -5,12 +5,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <fstream>
 #include <thread>
+#include <utility>
 
 #include "fs/fuse/mount_table.h"
 #include "fs/fuse/operations.h"
+#include "fs/fuse/request_loop.h"
 #include "keystore/base/atomic_file.h"
 #include "keystore/base/unique_fd.h"
 
@@ -23,8 +27,48 @@ struct SessionDelete {
   void operator()(fuse_session* session) const { fuse_session_destroy(session); }
 };
 
-struct LoopConfigDelete {
-  void operator()(fuse_loop_config* config) const { fuse_loop_cfg_destroy(config); }
+class SessionRequests : public RequestSource {
+ public:
+  explicit SessionRequests(fuse_session* session) : session_(session) {}
+  [[nodiscard]] int fd() const override { return fuse_session_fd(session_); }
+  int receive(fuse_buf& buffer) override { return fuse_session_receive_buf(session_, &buffer); }
+  void process(const fuse_buf& buffer) override { fuse_session_process_buf(session_, &buffer); }
+
+ private:
+  fuse_session* session_;
+};
+
+std::atomic<RequestLoop*> stopped_by_signals = nullptr;
+
+void stop_loop(int /*signal*/) {
+  if (RequestLoop* const loop = stopped_by_signals.load()) loop->stop();
+}
+
+/// As long as it lives, the signals that ask a program to end stop the loop, where nobody handles
+/// them yet, and a pipe that nobody reads is an error and no end.
+class StopSignals {
+ public:
+  explicit StopSignals(RequestLoop& loop) {
+    stopped_by_signals = &loop;
+    for (const int signal : {SIGHUP, SIGINT, SIGTERM}) replace(signal, SIG_DFL, stop_loop);
+    replace(SIGPIPE, SIG_DFL, SIG_IGN);
+  }
+  ~StopSignals() {
+    for (const int signal : {SIGHUP, SIGINT, SIGTERM}) replace(signal, stop_loop, SIG_DFL);
+    replace(SIGPIPE, SIG_IGN, SIG_DFL);
+    stopped_by_signals = nullptr;
+  }
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+ private:
+  using Handler = void (*)(int);
+  static void replace(int signal, Handler present, Handler next) {
+    struct sigaction action {};
+    if (::sigaction(signal, nullptr, &action) != 0 || action.sa_handler != present) return;
+    action.sa_handler = next;
+    ::sigaction(signal, &action, nullptr);
+  }
 };
 
 Result<void> check_mountpoint(const std::string& path) {
@@ -71,8 +115,8 @@ std::string joined_options(const MountOptions& options) {
 }  // namespace
 
 struct FuseSession::State {
-  State(const MountOptions& how, Vfs& vfs, spdlog::logger& logger)
-      : options(how), context{.vfs = vfs, .logger = logger} {}
+  State(MountOptions how, Vfs& vfs, spdlog::logger& logger)
+      : options(std::move(how)), context{.vfs = vfs, .logger = logger} {}
 
   MountOptions options;
   FuseContext context;
@@ -113,15 +157,18 @@ Result<std::unique_ptr<FuseSession>> FuseSession::mount(Vfs& vfs, const MountOpt
 
 Result<void> FuseSession::serve() {
   fuse_session* const session = state_->session.get();
-  if (fuse_set_signal_handlers(session) != 0) return Error{Code::kIo, errno, "signal handlers"};
-  const std::unique_ptr<fuse_loop_config, LoopConfigDelete> config(fuse_loop_cfg_create());
+  const int flags = ::fcntl(fuse_session_fd(session), F_GETFL);
+  if (::fcntl(fuse_session_fd(session), F_SETFL, flags | O_NONBLOCK) != 0)
+    return Error{Code::kIo, errno, "/dev/fuse"};
   const unsigned threads = state_->options.threads != 0
                                ? state_->options.threads
                                : std::max(4U, std::thread::hardware_concurrency());
-  fuse_loop_cfg_set_max_threads(config.get(), threads);
-  fuse_loop_cfg_set_clone_fd(config.get(), 0);
-  const int ended = fuse_session_loop_mt(session, config.get());
-  fuse_remove_signal_handlers(session);
+  SessionRequests requests(session);
+  RequestLoop loop(requests, threads);
+  const int ended = [&loop] {
+    const StopSignals signals(loop);
+    return loop.run();
+  }();
   fuse_session_unmount(session);
   state_->mounted = false;
   if (ended < 0) return Error{Code::kIo, -ended, "serving the mount"};

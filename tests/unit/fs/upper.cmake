@@ -19,3 +19,7 @@ coffer_unit_test(unit_fuse
   SOURCES fuse/errno_map_test.cc fuse/mount_table_test.cc fuse/serve_test.cc
   LINKS coffer_store_test_support
   SINGLE_THREADED)
+
+coffer_unit_test(unit_request_loop
+  SOURCES fuse/request_loop_test.cc
+  LINKS coffer_fuse)
