@@ -260,7 +260,7 @@ TEST_F(ListingTest, WhatIsListedCanBeLookedUpThroughTheHandle) {
 TEST_F(ListingTest, ItIsSyncedWhateverHasTheNamesOfItsNewFilesNow) {
   const auto handle = me().open_directory("/").value();
   const Who who(Caller::self());
-  for (const mode_t type : {S_IFIFO, S_IFSOCK, S_IFDIR, S_IFLNK}) {
+  for (const mode_t type : std::initializer_list<mode_t>{S_IFIFO, S_IFSOCK, S_IFDIR, S_IFLNK}) {
     const std::string name = std::to_string(type);
     ASSERT_EQ(outcome_of(me().put("/" + name, "content")), kOk);
     ASSERT_EQ(outcome_of(me().unlink("/" + name)), kOk);
