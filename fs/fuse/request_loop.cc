@@ -8,9 +8,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <system_error>
+#include <exception>
 #include <utility>
 
 namespace coffer {
@@ -39,6 +40,14 @@ std::size_t operation_of(const fuse_buf& request) {
   fuse_in_header header{};
   if (request.size >= sizeof(header)) std::memcpy(&header, request.mem, sizeof(header));
   return header.opcode;
+}
+
+/// Those that ask a program to end, lest they interrupt what is done for a caller.
+void leave_signals_to_others() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) ::sigaddset(&signals, signal);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
 }  // namespace
@@ -107,6 +116,7 @@ bool RequestLoop::take_lead(bool answered) {
   }
   if (ended_) return false;
   led_ = true;
+  wanted_ = false;
   ++turn_;
   return true;
 }
@@ -126,7 +136,8 @@ bool RequestLoop::wait_for_lead() {
     call_.add(Clock::now() - called_at_);
     called_at_ = {};
   }
-  return !led_ && (called || turn_ == turn);
+  // Not whether it was called: a call at the very end of its patience it does not hear.
+  return !led_ && (wanted_ || turn_ == turn);
 }
 
 void RequestLoop::leave_lead(std::size_t kind) {
@@ -143,12 +154,16 @@ void RequestLoop::leave_lead(std::size_t kind) {
 
 void RequestLoop::call_another() {
   if (idle_ > 0) {
+    wanted_ = true;
     called_at_ = Clock::now();
     called_.notify_one();
   } else if (threads_.size() + 1 < most_threads_ && !ended_) {
     try {
-      threads_.emplace_back([this] { work(); });
-    } catch (const std::system_error&) {
+      threads_.emplace_back([this] {
+        leave_signals_to_others();
+        work();
+      });
+    } catch (const std::exception&) {
       // Those that are there go on.
     }
   }

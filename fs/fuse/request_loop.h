@@ -98,6 +98,7 @@ class RequestLoop {
   std::uint64_t turn_ GUARDED_BY(mutex_) = 0;  ///< of the present or last leader
   bool in_burst_ GUARDED_BY(mutex_) = false;   ///< the lead may be free and nobody called
   bool watched_ GUARDED_BY(mutex_) = false;
+  bool wanted_ GUARDED_BY(mutex_) = false;  ///< somebody was called, and has not come yet
   unsigned idle_ GUARDED_BY(mutex_) = 0;
   unsigned answering_ GUARDED_BY(mutex_) = 0;
   Clock::time_point called_at_ GUARDED_BY(mutex_);

@@ -201,6 +201,27 @@ TEST_F(RequestLoopTest, ABlockedRequestHoldsUpNobody) {
   wait_until([&] { return answered_ == before + 103; });
 }
 
+/// Whoever is called may be about to give up watching at that very moment.
+TEST_F(RequestLoopTest, ACallIsHeardWheneverItComes) {
+  for (int gap = 0; gap < 400; ++gap) {
+    std::latch blocked(1);
+    answer_ = [&](std::uint64_t) { blocked.wait(); };
+    start(2);
+    for (int i = 0; i < 60; ++i) {
+      const int before = answered_;
+      requests_.send(kQuick, 0);
+      wait_until([&] { return answered_ > before; });
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(600 + gap));
+    const int before = answered_;
+    requests_.send(FUSE_FSYNC, 1);  // of a kind that takes long, as far as is known
+    requests_.send(kQuick, 0);
+    wait_until([&] { return answered_ == before + 1; });
+    blocked.count_down();
+    EXPECT_EQ(stop(), 0);
+  }
+}
+
 TEST_F(RequestLoopTest, RequestsThatNeedEachOtherAreAnsweredSideBySide) {
   for (const bool after_a_burst : {false, true}) {
     std::latch all(4);
