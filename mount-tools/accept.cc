@@ -14,7 +14,7 @@ class Acceptor {
   Acceptor(OpenStore& store, bool dry_run, Progress& progress)
       : store_(store),
         vfs_(store.vfs()),
-        who_(Caller::self()),
+        who_(store.vfs().who(Caller::self())),
         dry_run_(dry_run),
         progress_(progress) {}
 

@@ -16,7 +16,10 @@ void add_verify_command(CLI::App& app, ChosenCommand& chosen);
 void add_salvage_command(CLI::App& app, ChosenCommand& chosen);
 void add_accept_command(CLI::App& app, ChosenCommand& chosen);
 void add_path_command(CLI::App& app, ChosenCommand& chosen);
+void add_grant_explain_command(CLI::App& grant, ChosenCommand& chosen);
+void add_grant_learn_command(CLI::App& grant, ChosenCommand& chosen);
 void add_scope_create_command(CLI::App& scope, ChosenCommand& chosen);
 void add_key_show_command(CLI::App& key, ChosenCommand& chosen);
+void add_key_state_commands(CLI::App& key, ChosenCommand& chosen);
 
 }  // namespace coffer

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -46,6 +47,9 @@ class ControlServer {
   Handler handler_;
   std::thread thread_;
 };
+
+/// How long a mount that is told "learn" says more of its callers in the audit log.
+inline constexpr std::chrono::seconds kLearningStep{60};
 
 /// Sends a line to a mount and gives its answer. kNotFound if nobody listens there (a socket that a
 /// killed daemon left is removed).

@@ -55,7 +55,7 @@ class Exporter {
       : vfs_(vfs), caller_(caller), progress_(progress), tally_(progress) {}
 
   TransferCounts run(const std::string& path, const std::string& target) {
-    const Who who(caller_);
+    const Who who = vfs_.who(caller_);
     if (auto scanned = scan(who, path, target); !scanned) fail(path, scanned.error());
     std::uint64_t bytes = 0;
     for (const Item& item : files_) bytes += static_cast<std::uint64_t>(item.status.st_size);
@@ -111,12 +111,12 @@ class Exporter {
   }
 
   Result<void> set_directory_attributes(const Item& item) {
-    const Found found = TRY(find_path(vfs_, Who(caller_), item.path));
+    const Found found = TRY(find_path(vfs_, vfs_.who(caller_), item.path));
     return set_all_attributes(item, found.inode.get(), item.target);
   }
 
   Result<void> set_all_attributes(const Item& item, InodeId inode, const std::string& target) {
-    const XattrSet set = TRY(read_stored_xattrs(vfs_, Who(caller_), inode));
+    const XattrSet set = TRY(read_stored_xattrs(vfs_, vfs_.who(caller_), inode));
     XattrsLeftOut left_out = set_outer_xattrs(target, set);
     TRY(set_attributes(target, item.status));
     for (std::string& name : set_outer_privileges(target, set)) left_out.push_back(std::move(name));
@@ -132,7 +132,7 @@ class Exporter {
       tally_.count(&TransferCounts::unchanged);
       return {};
     }
-    const Who who(caller_);
+    const Who who = vfs_.who(caller_);
     const Found found = TRY(find_path(vfs_, who, item.path));
     const OpenHandle handle(vfs_, TRY(vfs_.open(who, found.inode.get(), O_RDONLY)));
     const std::string partial = partial_path(item.target);
@@ -183,7 +183,7 @@ class Exporter {
   }
 
   Result<void> export_other(const Item& item) {
-    const Who who(caller_);
+    const Who who = vfs_.who(caller_);
     if (S_ISLNK(item.status.st_mode)) {
       const Found found = TRY(find_path(vfs_, who, item.path));
       const std::string target = TRY(vfs_.read_symlink(who, found.inode.get()));
@@ -225,7 +225,7 @@ Result<int> export_store(const ExportOptions& options) {
   std::string target = options.destination;
   while (target.size() > 1 && target.back() == '/') target.pop_back();
   {
-    const Who who(Caller::self());
+    const Who who = store->vfs().who(Caller::self());
     const Found found = TRY(find_path(store->vfs(), who, source.path));
     if (!S_ISDIR(found.attributes.st_mode))
       target = file_target(target, split_path(source.path).second);

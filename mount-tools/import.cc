@@ -130,7 +130,7 @@ class Importer {
   Result<void> make_directory(const Item& item) { return make_directory(item.path, 0700); }
 
   Result<void> make_directory(const std::string& path, mode_t mode) {
-    const Who who(caller_);
+    const Who who = vfs_.who(caller_);
     if (path == "/") return {};
     const auto [parent_path, name] = split_path(path);
     const Found parent = TRY(find_path(vfs_, who, parent_path));
@@ -158,7 +158,7 @@ class Importer {
   }
 
   Result<void> set_directory_attributes(const Item& item) {
-    const Who who(caller_);
+    const Who who = vfs_.who(caller_);
     if (item.path == "/") return {};
     const Found found = TRY(find_path(vfs_, who, item.path));
     TRY(vfs_.change_attributes(who, found.inode.get(), attributes_of(item), nullptr));
@@ -175,7 +175,7 @@ class Importer {
   }
 
   Result<void> import_file(const Item& item) {
-    const Who who(caller_);
+    const Who who = vfs_.who(caller_);
     const auto [parent_path, name] = split_path(item.path);
     const Found parent = TRY(find_path(vfs_, who, parent_path));
     bool there = false;
@@ -272,7 +272,7 @@ class Importer {
   }
 
   Result<void> import_other(const Item& item) {
-    const Who who(caller_);
+    const Who who = vfs_.who(caller_);
     if (!S_ISLNK(item.status.st_mode) && !S_ISFIFO(item.status.st_mode)) {
       progress_.say("coffer: " + item.source + ": sockets and devices are left out");
       tally_.count(&TransferCounts::skipped);

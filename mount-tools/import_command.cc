@@ -27,7 +27,7 @@ Result<std::string> target_path(Vfs& vfs, const std::string& source, const struc
                                 const StorePath& destination) {
   if (S_ISDIR(status.st_mode)) return destination.path;
   const std::string name = source.substr(source.find_last_of('/') + 1);
-  const Who who(Caller::self());
+  const Who who = vfs.who(Caller::self());
   const auto there = find_path(vfs, who, destination.path);
   const bool directory = there ? S_ISDIR(there->attributes.st_mode) : destination.trailing_slash;
   return directory ? join_path(destination.path, name) : destination.path;

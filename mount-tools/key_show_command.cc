@@ -19,7 +19,7 @@ struct KeyShowOptions {
 
 /// The id that the file at a path has in its header.
 Result<FileId> file_at(OpenStore& store, const std::string& path) {
-  const Who who(Caller::self());
+  const Who who = store.vfs().who(Caller::self());
   const Found found = TRY(find_path(store.vfs(), who, path));
   if (!S_ISREG(found.attributes.st_mode))
     return Error{Code::kInvalid, 0, path + " is no file; only files have keys of their own"};

@@ -77,11 +77,17 @@ void add_commands(CLI::App& app, coffer::ChosenCommand& chosen) {
   scope.require_subcommand(1);
   coffer::add_scope_create_command(scope, chosen);
   coffer::add_scope_commands(scope, chosen);
-  coffer::add_grant_commands(app, chosen);
+  CLI::App& grant = *app.add_subcommand("grant", "Say which processes may use a scope");
+  grant.require_subcommand(1);
+  coffer::add_grant_commands(grant, chosen);
+  coffer::add_grant_explain_command(grant, chosen);
+  coffer::add_grant_learn_command(grant, chosen);
+  coffer::add_audit_commands(app, chosen);
   CLI::App& key = *app.add_subcommand("key", "The keys of a store");
   key.require_subcommand(1);
   coffer::add_key_commands(key, chosen);
   coffer::add_key_show_command(key, chosen);
+  coffer::add_key_state_commands(key, chosen);
 }
 
 int run(int argc, char** argv) {

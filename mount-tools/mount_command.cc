@@ -166,7 +166,9 @@ std::string status_line(OpenStore& store, const std::string& mountpoint, std::in
                     {"policy", policy ? "generation " + std::to_string((*policy)->generation())
                                       : policy.error().message()},
                     {"audit_log", store.session().audit->path()},
+                    {"audit_mode", to_string(store.session().audit->mode())},
                     {"audit_lines", store.session().audit->lines()},
+                    {"audit_dropped", store.session().audit->dropped()},
                     {"inodes", counts.inodes},
                     {"open_files", counts.open_files},
                     {"locked_bytes", memory.locked}});
@@ -177,6 +179,11 @@ std::string answer_control(OpenStore& store, const std::string& mountpoint, std:
   const auto parsed = nlohmann::json::parse(request, nullptr, false);
   const auto verb = parsed.is_object() ? parsed.value("verb", nlohmann::json()) : nlohmann::json();
   if (verb == "status") return status_line(store, mountpoint, since);
+  if (verb == "learn") {
+    // Whoever learns asks again in time; one that is killed is not learnt for.
+    store.broker().tell_more(kLearningStep);
+    return R"({"learning":true})";
+  }
   if (verb == "scope-create") return serve_scope_create(store, request, caller);
   return R"({"error":"unknown verb"})";
 }

@@ -85,7 +85,7 @@ Result<int> show_path(const PathOptions& options) {
   const std::string& root = store->config().root;
   const bool reverse = options.reverse || !options.path.starts_with("/") || options.path == root ||
                        options.path.starts_with(root + "/");
-  const Who who(Caller::self());
+  const Who who = store->vfs().who(Caller::self());
   const auto steps = reverse ? TRY(steps_from(store->vfs(), who, relative_to(root, options.path)))
                              : TRY(steps_to(store->vfs(), who, TRY(normalise_path(options.path))));
   const std::string path = plain_path(steps);

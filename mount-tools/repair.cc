@@ -15,7 +15,9 @@ namespace {
 class Repair {
  public:
   explicit Repair(OpenStore& store)
-      : store_(store), who_(Caller::self()), quarantine_(store.vfs().backing_root()) {}
+      : store_(store),
+        who_(store.vfs().who(Caller::self())),
+        quarantine_(store.vfs().backing_root()) {}
 
   Result<void> run(VerifyReport& report) {
     const bool has_sidecars =

@@ -33,7 +33,7 @@ class Salvager {
       : vfs_(store.vfs()), progress_(progress), caller_(Caller::self()) {}
 
   SalvageReport run(const std::string& path, bool backing, const std::string& target) {
-    const Who who(caller_);
+    const Who who = vfs_.who(caller_);
     if (backing) {
       scan_backing(path, target);
     } else {
@@ -162,7 +162,7 @@ class Salvager {
   }
 
   Result<void> salvage_file(const Item& item) {
-    const Who who(caller_);
+    const Who who = vfs_.who(caller_);
     const Vfs::Inspected inspected = TRY(inspect(who, item));
     Finding finding{.path = item.path, .backing = item.backing};
     if (inspected.objection.has_value()) {

@@ -45,7 +45,7 @@ Result<int> salvage(const SalvageOptions& options) {
   while (target.size() > 1 && target.back() == '/') target.pop_back();
   // A backing path is relative to the store's directory, which "/" then stands for.
   const std::string path = options.backing ? source.path.substr(1) : source.path;
-  const Who who(Caller::self());
+  const Who who = store->vfs().who(Caller::self());
   bool directory = path.empty() || path == "/";
   if (options.backing && !directory) {
     const auto [above, stored] = split_backing(path);

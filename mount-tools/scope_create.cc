@@ -106,7 +106,7 @@ Result<ScopeId> create_scope(OpenStore& store, const std::string& path,
   if (path == "/")
     return Error{Code::kExists, 0,
                  "the root scope is there already; see: coffer scope show STORE /"};
-  const Who who(caller);
+  const Who who = store.vfs().who(caller);
   const auto split = split_path(path);
   const std::string& name = split.second;
   const Found parent = TRY(find_path(store.vfs(), who, split.first));

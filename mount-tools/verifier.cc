@@ -15,7 +15,7 @@ Verifier::Verifier(OpenStore& store, Progress& progress)
     : store_(store), vfs_(store.vfs()), progress_(progress), caller_(Caller::self()) {}
 
 Result<VerifyReport> Verifier::run(const std::string& path) {
-  const Who who(caller_);
+  const Who who = vfs_.who(caller_);
   journals_ = journals();
   sidecars_ = sidecars();
   scan(who, path);

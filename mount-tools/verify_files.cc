@@ -29,7 +29,7 @@ void Verifier::verify_file(const File& file) {
 }
 
 bool Verifier::verify_file(const File& file, bool alone) {
-  const Who who(caller_);
+  const Who who = vfs_.who(caller_);
   const std::string path = join_path(file.place->path, file.name);
   Finding finding{.path = path, .message = file.damage, .scope = file.place->names->scope()};
   if (const auto stored = file.place->names->encode_name(file.place->id, file.name))

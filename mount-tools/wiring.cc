@@ -40,6 +40,7 @@ Result<std::unique_ptr<OpenStore>> OpenStore::open(const Options& options) {
   store->engine_.emplace(TRY(AeadEngine::create()));
   store->broker_ = TRY(
       KeyBroker::create(*store->session_.keyring, *store->session_.audit, *store->session_.clock));
+  store->session_.checkpointer->start();
   store->backing_ = TRY(BackingDir::open_root(real_syscalls(), config.root));
   if (!options.read_only) {
     store->recorder_ = std::make_unique<Recorder>(

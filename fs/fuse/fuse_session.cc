@@ -44,6 +44,9 @@ void stop_loop(int /*signal*/) {
   if (RequestLoop* const loop = stopped_by_signals.load()) loop->stop();
 }
 
+/// Not SIG_IGN: who was started with that keeps it.
+void ignore(int /*signal*/) {}
+
 /// As long as it lives, the signals that ask a program to end stop the loop, where nobody handles
 /// them yet, and a pipe that nobody reads is an error and no end.
 class StopSignals {
@@ -51,11 +54,11 @@ class StopSignals {
   explicit StopSignals(RequestLoop& loop) {
     stopped_by_signals = &loop;
     for (const int signal : {SIGHUP, SIGINT, SIGTERM}) replace(signal, SIG_DFL, stop_loop);
-    replace(SIGPIPE, SIG_DFL, SIG_IGN);
+    replace(SIGPIPE, SIG_DFL, ignore);
   }
   ~StopSignals() {
     for (const int signal : {SIGHUP, SIGINT, SIGTERM}) replace(signal, stop_loop, SIG_DFL);
-    replace(SIGPIPE, SIG_IGN, SIG_DFL);
+    replace(SIGPIPE, ignore, SIG_DFL);
     stopped_by_signals = nullptr;
   }
   StopSignals(const StopSignals&) = delete;
@@ -67,6 +70,7 @@ class StopSignals {
     struct sigaction action {};
     if (::sigaction(signal, nullptr, &action) != 0 || action.sa_handler != present) return;
     action.sa_handler = next;
+    action.sa_flags |= SA_RESTART;
     ::sigaction(signal, &action, nullptr);
   }
 };
@@ -127,7 +131,9 @@ struct FuseSession::State {
 FuseSession::FuseSession(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 FuseSession::~FuseSession() {
+  // Whoever waits in the kernel for pages to be dropped is let go by that.
   if (state_->mounted) fuse_session_unmount(state_->session.get());
+  if (state_->session != nullptr) state_->context.vfs.set_page_cache(nullptr);
 }
 
 Result<std::unique_ptr<FuseSession>> FuseSession::mount(Vfs& vfs, const MountOptions& options,
@@ -152,6 +158,9 @@ Result<std::unique_ptr<FuseSession>> FuseSession::mount(Vfs& vfs, const MountOpt
   }
   state->mounted = true;
   raise_read_ahead(options.mountpoint);
+  vfs.set_page_cache([session = state->session.get()](InodeId inode) {
+    (void)fuse_lowlevel_notify_inval_inode(session, inode.value, 0, 0);
+  });
   return std::unique_ptr<FuseSession>(new FuseSession(std::move(state)));
 }
 

@@ -17,7 +17,8 @@ inline FuseContext& context_of(fuse_req_t request) {
 
 inline Who caller_of(fuse_req_t request) {
   const fuse_ctx* const context = fuse_req_ctx(request);
-  return Who(Caller{.uid = context->uid, .gid = context->gid, .tid = context->pid}, context->umask);
+  const Caller caller{.uid = context->uid, .gid = context->gid, .tid = context->pid};
+  return context_of(request).vfs.who(caller, context->umask);
 }
 
 /// Failures that are no answer to what the caller asked but trouble of the store or the machine.

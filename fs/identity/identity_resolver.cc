@@ -1,60 +1,45 @@
 #include "fs/identity/identity_resolver.h"
 
-#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <array>
+#include <cstddef>
 #include <optional>
-#include <string>
-#include <string_view>
-#include <vector>
 
-#include "fs/identity/thread_status.h"
-#include "keystore/base/unique_fd.h"
+#include "fs/identity/watched_thread.h"
 
 namespace coffer {
 namespace {
 
-/// A process may have 65 536 groups of ten digits; whoever has more text than this gets no
-/// selectors.
-constexpr std::size_t kMaxStatus = std::size_t{1} << 20U;
+/// Facts of the machine and its files, whichever store is asked about.
+SharedFacts& shared_facts() {
+  static SharedFacts facts;
+  return facts;
+}
 
-/// All that a status file says now. It is one record: a read that ends before the buffer does has
-/// all of it.
-std::optional<std::string> read_record(int fd) {
-  std::string text(4096, '\0');
-  while (true) {
-    const ssize_t length = ::pread(fd, text.data(), text.size(), 0);
-    if (length < 0 && errno == EINTR) continue;
-    if (length < 0) return std::nullopt;
-    if (static_cast<std::size_t>(length) < text.size()) {
-      text.resize(static_cast<std::size_t>(length));
-      return text;
+/// The threads that called last, for they call again. Each costs three descriptors.
+class RecentThreads {
+ public:
+  std::optional<Identity> identify(const Caller& caller, Sources asked) {
+    for (auto& thread : threads_) {
+      if (!thread.has_value() || thread->tid() != caller.tid) continue;
+      if (auto identity = thread->identify(caller, asked, shared_facts())) return identity;
+      thread.reset();  // gone: the number may be another's by now
     }
-    if (text.size() >= kMaxStatus) return std::nullopt;
-    text.resize(text.size() * 2);
+    auto& thread = threads_[oldest_++ % threads_.size()];
+    thread = WatchedThread::open(caller.tid);
+    if (!thread.has_value()) return std::nullopt;
+    auto identity = thread->identify(caller, asked, shared_facts());
+    if (!identity.has_value()) thread.reset();
+    return identity;
   }
-}
 
-/// The file of the thread that called last stays open, for it calls again. What it says is read
-/// anew each time, and whose it is can't change: where the thread is gone reading fails, whoever
-/// has its number then.
-std::optional<std::string> read_status(pid_t tid) {
-  struct Last {
-    pid_t tid = 0;
-    UniqueFd file;
-  };
-  thread_local Last last;
-  if (last.tid == tid) {
-    if (auto text = read_record(last.file.get())) return text;
-  }
-  const std::string path = "/proc/" + std::to_string(tid) + "/status";
-  last = Last{.tid = tid, .file = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC))};
-  if (!last.file.valid()) return std::nullopt;
-  return read_record(last.file.get());
-}
+ private:
+  std::array<std::optional<WatchedThread>, 8> threads_;
+  std::size_t oldest_ = 0;
+};
 
 }  // namespace
 
@@ -66,6 +51,7 @@ Identity identity_of_request(const Caller& caller) {
   Identity identity;
   identity.uid = caller.uid;
   identity.gid = caller.gid;
+  identity.known = Sources{};
   if (caller.tid <= 0) return identity;
   identity.selectors.push_back(Selector::unix_uid(caller.uid));
   identity.selectors.push_back(Selector::unix_gid(caller.gid));
@@ -73,21 +59,14 @@ Identity identity_of_request(const Caller& caller) {
   return identity;
 }
 
-Identity resolve_identity(const Caller& caller) {
-  Identity identity = identity_of_request(caller);
-  if (caller.tid <= 0) return identity;
-  const auto text = read_status(caller.tid);
-  const auto status = text.has_value() ? parse_thread_status(*text) : std::nullopt;
-  if (!status.has_value()) {
-    identity.selectors.clear();
-    return identity;
+Identity resolve_identity(const Caller& caller, Sources asked) {
+  if (caller.tid > 0) {
+    thread_local RecentThreads recent;
+    if (auto identity = recent.identify(caller, asked)) return std::move(*identity);
   }
-  identity.pid = status->tgid;
-  for (const gid_t group : status->groups) {
-    identity.selectors.push_back(Selector::unix_supplementary_gid(group));
-  }
-  std::sort(identity.selectors.begin(), identity.selectors.end());
-  return identity;
+  Identity nobody = identity_of_request(caller);
+  nobody.selectors.clear();
+  return nobody;
 }
 
 }  // namespace coffer

@@ -44,7 +44,12 @@ std::optional<ThreadStatus> parse_thread_status(std::string_view text) {
   auto groups = numbers_in<gid_t>(*groups_text);
   if (!tgid.has_value() || tgid->size() != 1 || tgid->front() <= 0 || !groups.has_value())
     return std::nullopt;
-  return ThreadStatus{.tgid = tgid->front(), .groups = std::move(*groups)};
+  // A thread of the kernel's has no memory of its own; since 6.8 a line says so as well.
+  const auto kernel = line_value(text, "Kthread:");
+  const bool without_program = !line_value(text, "VmSize:").has_value() ||
+                               (kernel.has_value() && kernel->find('1') != kernel->npos);
+  return ThreadStatus{
+      .tgid = tgid->front(), .groups = std::move(*groups), .without_program = without_program};
 }
 
 }  // namespace coffer

@@ -12,10 +12,12 @@ namespace coffer {
 struct ThreadStatus {
   pid_t tgid = 0;
   std::vector<gid_t> groups;
+  /// It runs no program: a thread of the kernel's, or one that has ended.
+  bool without_program = false;
 };
 
-/// Nothing if the text lacks one of the two lines, or one holds anything but numbers: a group that
-/// is not known may be one that is denied.
+/// Nothing if the text lacks the lines of process or groups, or one holds anything but numbers: a
+/// group that is not known may be one that is denied.
 std::optional<ThreadStatus> parse_thread_status(std::string_view text);
 
 }  // namespace coffer

@@ -124,6 +124,7 @@ Result<struct stat> Vfs::change_attributes(const Who& who, InodeId inode,
 Result<void> Vfs::change_size(const Who& who, InodeId inode, std::uint64_t size,
                               const FileHandle* handle) {
   if (handle != nullptr && handle->rights.contains(Right::kWrite)) {
+    TRY(handle->admission->check());
     EncryptedFile& content = handle->file->content();
     const bool same = content.size() == size;
     TRY(content.truncate(size));

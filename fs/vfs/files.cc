@@ -54,6 +54,7 @@ Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int
 }
 
 Result<std::unique_ptr<FileHandle>> Vfs::open_as_it_is(const Who& who, InodeId inode, int flags) {
+  const std::uint64_t changes = broker_.changes();
   const Rights rights = rights_of(flags);
   if (rights.contains(Right::kWrite)) TRY(require_writable());
   if (const auto known = inodes_.find(inode); known.has_value() && S_ISDIR(known->type)) {
@@ -67,9 +68,26 @@ Result<std::unique_ptr<FileHandle>> Vfs::open_as_it_is(const Who& who, InodeId i
       return std::move(cut).error();
     }
   }
-  auto handle = std::make_unique<FileHandle>(FileHandle{.file = std::move(file), .rights = rights});
+  auto handle = TRY(make_handle(who, std::move(file), rights, changes));
   if (options_.read_only) handle->pages_hold = note_opened(*handle->file);
   return handle;
+}
+
+Result<std::unique_ptr<FileHandle>> Vfs::make_handle(const Who& who, std::shared_ptr<OpenFile> file,
+                                                     Rights rights, std::uint64_t changes) {
+  const FileKeys& keys = file->content().keys();
+  auto admission = admit(who,
+                         {.scope = keys.scope,
+                          .rights = rights,
+                          .inode = file->inode(),
+                          .key = DekId{keys.file, keys.dek_version}},
+                         changes);
+  if (!admission) {
+    let_go(file);
+    return std::move(admission).error();
+  }
+  return std::make_unique<FileHandle>(
+      FileHandle{.file = std::move(file), .rights = rights, .admission = std::move(*admission)});
 }
 
 /// An empty file is modified by it too, as `> stamp` means it to be.
@@ -239,13 +257,18 @@ Result<FileId> Vfs::claimed_file(const Who& who, InodeId inode) {
 Result<Vfs::Created> Vfs::create_file(const Who& who, InodeId parent, std::string_view name,
                                       mode_t mode, int flags) {
   TRY(require_writable());
+  const std::uint64_t changes = broker_.changes();
   const Spot at = TRY(spot(who, parent, name, Right::kWrite));
   Rights rights = rights_of(flags);
   Created created;
   auto file = create_at(who, at, mode, rights, created.entry);
   if (file) {
-    created.handle =
-        std::make_unique<FileHandle>(FileHandle{.file = std::move(*file), .rights = rights});
+    auto handle = make_handle(who, std::move(*file), rights, changes);
+    if (!handle) {
+      forget(created.entry.inode, 1);
+      return std::move(handle).error();
+    }
+    created.handle = std::move(*handle);
     return created;
   }
   if (file.error().errno_value != EEXIST || (flags & O_EXCL) != 0) return std::move(file).error();
@@ -317,17 +340,20 @@ Result<std::unique_ptr<EncryptedFile>> Vfs::make_content(const Spot& spot, Backi
 }
 
 Result<std::size_t> Vfs::write(FileHandle& handle, std::uint64_t offset, Bytes data) {
+  TRY(handle.admission->check());
   if (!handle.rights.contains(Right::kWrite)) return errno_error(EBADF);
   return handle.file->content().write(offset, data);
 }
 
 Result<std::size_t> Vfs::write_back(FileHandle& handle, std::uint64_t offset, Bytes data) {
+  TRY(check_write_back(handle));
   if (!handle.rights.contains(Right::kWrite)) return errno_error(EBADF);
   return handle.file->content().write_back(offset, data);
 }
 
 Result<void> Vfs::allocate(FileHandle& handle, int mode, std::uint64_t offset,
                            std::uint64_t length) {
+  TRY(handle.admission->check());
   if (!handle.rights.contains(Right::kWrite)) return errno_error(EBADF);
   EncryptedFile& content = handle.file->content();
   using Sizing = EncryptedFile::Sizing;

@@ -66,11 +66,13 @@ auto Vfs::following(OpenFile& file, const Use& use) -> decltype(use(file.content
 }
 
 Result<std::size_t> Vfs::read(FileHandle& handle, std::uint64_t offset, MutableBytes out) {
+  TRY(handle.admission->check());
   if (!handle.rights.contains(Right::kRead)) return errno_error(EBADF);
   return following(*handle.file, [&](EncryptedFile& content) { return content.read(offset, out); });
 }
 
 Result<std::uint64_t> Vfs::seek(FileHandle& handle, std::uint64_t offset, int whence) {
+  TRY(handle.admission->check());
   return following(*handle.file, [&](EncryptedFile& content) -> Result<std::uint64_t> {
     if (whence == SEEK_DATA) return content.seek_data(offset);
     if (whence == SEEK_HOLE) return content.seek_hole(offset);

@@ -5,6 +5,7 @@
 namespace coffer {
 
 Result<std::unique_ptr<DirectoryHandle>> Vfs::open_directory(const Who& who, InodeId inode) {
+  const std::uint64_t changes = broker_.changes();
   auto handle = std::make_unique<DirectoryHandle>();
   handle->inode = inode;
   handle->directory = TRY(directory(who, inode));
@@ -12,6 +13,9 @@ Result<std::unique_ptr<DirectoryHandle>> Vfs::open_directory(const Who& who, Ino
   handle->names =
       TRY(names_.release({handle->directory->scope, who.identity(), Rights::of(Right::kList), path},
                          KeyBroker::Lines::kAll));
+  handle->admission = TRY(admit(
+      who, {.scope = handle->directory->scope, .rights = Rights::of(Right::kList), .inode = inode},
+      changes));
   MutexLock lock(handle->mutex);
   handle->reader = TRY(handle->directory->backing->reader());
   return handle;
@@ -19,6 +23,7 @@ Result<std::unique_ptr<DirectoryHandle>> Vfs::open_directory(const Who& who, Ino
 
 Result<void> Vfs::list(DirectoryHandle& handle, std::int64_t position,
                        const std::function<bool(const ListedEntry&)>& take, bool foreign_too) {
+  TRY(handle.admission->check());
   MutexLock lock(handle.mutex);
   const Directory& directory = *handle.directory;
   handle.reader->seek(position);

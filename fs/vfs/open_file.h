@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fs/content/encrypted_file.h"
+#include "fs/vfs/admission.h"
 #include "fs/vfs/inode_table.h"
 #include "fs/vfs/types.h"
 #include "keystore/access/grant.h"
@@ -121,10 +122,11 @@ class OpenFileTable {
 };
 
 /// What one open(2) got: the file and the rights it was opened with. They were decided then and
-/// stay with the handle.
+/// stay with the handle, unless they are withdrawn.
 struct FileHandle {
   std::shared_ptr<OpenFile> file;
   Rights rights;
+  std::shared_ptr<Admission> admission;
   /// What the kernel has cached of the file's content is of the state that was opened.
   bool pages_hold = true;
 };

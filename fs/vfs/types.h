@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -19,14 +20,26 @@ inline constexpr InodeId kRootInode{1};
 /// and once. Not thread-safe; lives as long as the operation.
 class Who {
  public:
-  /// `umask` is taken from the modes of what the caller makes.
-  explicit Who(const Caller& caller, mode_t umask = 0) : caller_(caller), umask_(umask) {}
+  /// `umask` is taken from the modes of what the caller makes. `asked`: what is read of the caller
+  /// beyond the request; Vfs::who gives what the grants ask for.
+  explicit Who(const Caller& caller, mode_t umask = 0, Sources asked = Sources::of(Source::kGroups))
+      : caller_(caller), umask_(umask), asked_(asked) {}
   [[nodiscard]] uid_t uid() const { return caller_.uid; }
   [[nodiscard]] gid_t gid() const { return caller_.gid; }
   [[nodiscard]] mode_t umask() const { return umask_; }
-  [[nodiscard]] const Identity& identity() const {
-    if (!identity_.has_value()) identity_ = resolve_identity(caller_);
-    return *identity_;
+  [[nodiscard]] const Identity& identity() const { return *shared_identity(); }
+  /// The same for what outlives the operation.
+  [[nodiscard]] const std::shared_ptr<const Identity>& shared_identity() const {
+    if (identity_ == nullptr)
+      identity_ = std::make_shared<const Identity>(resolve_identity(caller_, asked_));
+    return identity_;
+  }
+  /// True if `gid` is one of its groups, as the kernel decides about files.
+  [[nodiscard]] bool is_member(gid_t gid) const {
+    if (caller_.gid == gid) return true;
+    const auto group = Selector::unix_supplementary_gid(gid);
+    if (asked_.contains(Source::kGroups)) return identity().has(group);
+    return resolve_identity(caller_, Sources::of(Source::kGroups)).has(group);
   }
   /// The part that costs nothing to know.
   [[nodiscard]] Identity identity_of_request() const {
@@ -36,7 +49,8 @@ class Who {
  private:
   Caller caller_;
   mode_t umask_;
-  mutable std::optional<Identity> identity_;
+  Sources asked_;
+  mutable std::shared_ptr<const Identity> identity_;
 };
 
 /// What a lookup found: the inode, one reference to it taken, and its attributes with plaintext

@@ -41,7 +41,11 @@ Vfs::Vfs(std::shared_ptr<const BackingDir> root, std::unique_ptr<JournalDir> jou
       new_files_(root_),
       xattrs_(engine, std::move(private_dir)) {}
 
-Vfs::~Vfs() = default;
+Vfs::~Vfs() { broker_.when_changed(nullptr); }
+
+Who Vfs::who(const Caller& caller, mode_t umask) const {
+  return Who(caller, umask, broker_.sources());
+}
 
 Result<std::unique_ptr<Vfs>> Vfs::create(const std::string& root, StoreId store,
                                          const AeadEngine& engine, KeyBroker& broker,
@@ -64,6 +68,7 @@ Result<std::unique_ptr<Vfs>> Vfs::create(const std::string& root, StoreId store,
     vfs->temporary_ = TRY((*private_dir)->open_dir(kTemporaryDir));
     TRY(vfs->empty_temporary());
   }
+  broker.when_changed([raw = vfs.get()] { raw->reconsider_all(); });
   return vfs;
 }
 

@@ -11,6 +11,7 @@
 #include "fs/content/xattr_store.h"
 #include "fs/names/stored.h"
 #include "fs/vfs/acl.h"
+#include "fs/vfs/admission.h"
 #include "fs/vfs/background.h"
 #include "fs/vfs/directory.h"
 #include "fs/vfs/inode_table.h"
@@ -41,6 +42,7 @@ struct DirectoryHandle {
   InodeId inode;
   std::shared_ptr<const Directory> directory;
   std::shared_ptr<const ScopeNames> names;
+  std::shared_ptr<Admission> admission;
   Mutex mutex;
   std::unique_ptr<BackingDirReader> reader GUARDED_BY(mutex);
 };
@@ -95,6 +97,10 @@ class Vfs {
   Vfs(const Vfs&) = delete;
   Vfs& operator=(const Vfs&) = delete;
 
+  /// A caller of whom as much will be read as the grants in force ask for. A grant that asks for
+  /// more, made before the decision, finds that unknown: it lets nobody in, and denies in doubt.
+  [[nodiscard]] Who who(const Caller& caller, mode_t umask = 0) const;
+
   // Inodes and attributes (lookup.cc, attributes.cc)
   Result<Entry> lookup(const Who& who, InodeId parent, std::string_view name);
   /// For what `lookup` finds to be kCorrupt: enough to remove or rename it by. The size is 0 and
@@ -139,6 +145,12 @@ class Vfs {
   Result<void> flush(FileHandle& handle);
   Result<void> sync(FileHandle& handle, bool data_only);
   void release(std::unique_ptr<FileHandle> handle);
+
+  // Withdrawal (withdrawal.cc)
+  /// `drop` makes the kernel forget the pages it has of a file, and returns when it has; null if
+  /// nobody keeps any. Called by a thread that answers no requests; after the return from here the
+  /// one before is called no more.
+  void set_page_cache(std::function<void(InodeId)> drop);
 
   // Damage (inspect.cc)
   /// A file as it lies there, whether or not `open` would have it.
@@ -242,6 +254,8 @@ class Vfs {
 
   /// Removed files that wait for their keys to be retired; each costs a descriptor.
   static constexpr std::size_t kMostRetiring = 256;
+  /// Files whose pages the kernel is to drop.
+  static constexpr std::size_t kMostDropping = 65536;
   /// The room of a larger one is free again before its removal is answered.
   static constexpr off_t kMostRetiredLater = 64 * 1024;
 
@@ -252,6 +266,18 @@ class Vfs {
       std::shared_ptr<const BackingDir> private_dir, StoreId store, const AeadEngine& engine,
       KeyBroker& broker, Recorder* recorder, const Options& options, bool encrypted_names,
       BackingId root_id);
+
+  // withdrawal.cc
+  /// For a handle about to be given out, which the broker decided about when there had been
+  /// `changes`. kRevoked or kExpired if that does not hold any more.
+  Result<std::shared_ptr<Admission>> admit(const Who& who, const Admission::To& to,
+                                           std::uint64_t changes);
+  /// True if it was withdrawn now.
+  bool reconsider(Admission& admission);
+  /// By the broker's thread, whenever grants may have changed.
+  void reconsider_all();
+  void drop_pages(InodeId inode);
+  Result<void> check_write_back(const FileHandle& handle);
 
   // resolve.cc: from inodes to backing directories and names.
   Result<std::shared_ptr<const Directory>> directory(const Who& who, InodeId inode);
@@ -367,6 +393,9 @@ class Vfs {
                                      const AccessRequest& access);
   Result<std::shared_ptr<OpenFile>> open_at(const Who& who, InodeId inode, const Spot& spot,
                                             const OpenRequest& request);
+  /// Takes the handle that was counted on the file, or lets go of it.
+  Result<std::unique_ptr<FileHandle>> make_handle(const Who& who, std::shared_ptr<OpenFile> file,
+                                                  Rights rights, std::uint64_t changes);
   Result<void> join(const Who& who, const OpenFile& file, const OpenRequest& request);
   /// Commits, notes the state for the record, and counts one handle less: at once, or when the
   /// file's journal was applied.
@@ -482,6 +511,9 @@ class Vfs {
   OpenFileTable files_;
   NewFiles new_files_;
   RemovedNodes removed_nodes_;
+  Admissions admissions_;
+  Mutex pages_mutex_;  // while they are dropped
+  std::function<void(InodeId)> pages_ GUARDED_BY(pages_mutex_);
   Mutex settling_;  // before all others
   Mutex lingering_mutex_;
   std::vector<std::shared_ptr<OpenFile>> lingering_ GUARDED_BY(lingering_mutex_);
@@ -490,6 +522,7 @@ class Vfs {
   std::atomic<bool> saw_xattrs_{false};  // without the keystore's knowledge
   Mutex records_;                        // while a directory's record is read and replaced
   SharedMutex moving_;  // exclusive while a rename changes backing and table; see fs/LOCKING.md
+  Background dropping_{kMostDropping};
   Background retiring_{kMostRetiring};  // the last: what it does needs all the others
 };
 

@@ -235,9 +235,7 @@ Result<void> Vfs::set_acl(const Who& who, InodeId inode, std::string_view name, 
   const struct stat status = TRY(attributes(who, inode));
   mode_t mode = acl.mode(status.st_mode) & 07777;
   // As chmod(2): setgid is for members of the group to give.
-  const bool member = who.gid() == status.st_gid ||
-                      who.identity().has(Selector::unix_supplementary_gid(status.st_gid));
-  if (who.uid() != 0 && !member) mode &= ~static_cast<mode_t>(S_ISGID);
+  if (who.uid() != 0 && !who.is_member(status.st_gid)) mode &= ~static_cast<mode_t>(S_ISGID);
   const auto change_mode = [&]() -> Result<void> {
     if (mode == (status.st_mode & 07777)) return {};
     AttributeChange change;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -34,7 +36,14 @@ struct Rights {
   [[nodiscard]] bool cover(Right wanted) const {
     return contains(wanted) || (wanted == Right::kList && bits != 0);
   }
+  auto operator<=>(const Rights&) const = default;
 };
+
+inline constexpr std::array<Right, 3> kAllRights = {Right::kList, Right::kRead, Right::kWrite};
+
+/// "list,read", as in listings and in the audit log; and back: kInvalid for anything else.
+std::string to_string(Rights rights);
+Result<Rights> rights_from_text(std::string_view text);
 
 /// Scope + selectors that must all hold + rights + time window. `deny` turns it into a refusal that
 /// no other grant outweighs.
@@ -51,7 +60,24 @@ struct Grant {
   std::string purpose;
 
   [[nodiscard]] bool matches(const Identity& identity) const;
+  /// True also if too little is known of the process to say that it does not match: a refusal holds
+  /// then.
+  [[nodiscard]] bool may_match(const Identity& identity) const;
 };
+
+/// Whether a grant is in force. One that was revoked is that, whatever its window says.
+enum class Lifetime { kInForce, kNotYet, kExpired, kRevoked };
+/// As listings show it: "active", "not yet", "expired", "revoked".
+std::string_view to_string(Lifetime lifetime);
+
+/// Of a Grant, or of a grant as the keystore has it.
+template <typename AnyGrant>
+Lifetime lifetime_at(const AnyGrant& grant, std::int64_t now) {
+  if (grant.revoked_at.has_value()) return Lifetime::kRevoked;
+  if (grant.not_after.has_value() && now >= *grant.not_after) return Lifetime::kExpired;
+  if (grant.not_before.has_value() && now < *grant.not_before) return Lifetime::kNotYet;
+  return Lifetime::kInForce;
+}
 
 /// The outcome and its ground. Allowed: `grant` gave the right. Refused: `code` is kDenied (no
 /// grant, or `grant` denies), kExpired or kRevoked (the identity's only grants for it, `grant` the

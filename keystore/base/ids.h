@@ -37,6 +37,8 @@ struct StrongNumber {
 using StoreId = Id128<struct StoreIdTag>;
 using FileId = Id128<struct FileIdTag>;
 using DirId = Id128<struct DirIdTag>;
+/// Of one audit log on one node; drawn when the log is begun.
+using LogId = Id128<struct LogIdTag>;
 using ScopeId = StrongNumber<struct ScopeIdTag, std::uint32_t>;
 using KeyVersion = StrongNumber<struct KeyVersionTag, std::uint32_t>;
 using GrantId = StrongNumber<struct GrantIdTag, std::int64_t>;

@@ -51,7 +51,11 @@ KeyBroker::~KeyBroker() {
 }
 
 Result<void> KeyBroker::reload() {
-  const auto load = [&]() -> Result<Policy> { return Policy::from(TRY(keyring_.policy())); };
+  const auto load = [&]() -> Result<Policy> {
+    const PolicySnapshot snapshot = TRY(keyring_.policy());
+    audit_.set_mode(snapshot.audit_required ? AuditMode::kRequired : AuditMode::kBestEffort);
+    return Policy::from(snapshot);
+  };
   auto loaded = load();
   WriteLock lock(policy_mutex_);
   if (!loaded) {
@@ -62,7 +66,9 @@ Result<void> KeyBroker::reload() {
   // Of two reloads that ran side by side, the one that read first may come last.
   if (policy_ == nullptr || loaded->generation() >= policy_->generation()) {
     policy_ = std::make_shared<const Policy>(std::move(*loaded));
+    sources_ = policy_->sources().bits;
   }
+  ++changes_;
   return {};
 }
 
@@ -73,6 +79,8 @@ Result<std::shared_ptr<const Policy>> KeyBroker::policy() {
 }
 
 void KeyBroker::watch_policy(std::int64_t seen) {
+  std::int64_t looked_at = clock_.unix_seconds();
+  std::uint64_t told = 0;
   while (true) {
     {
       MutexLock lock(watch_mutex_);
@@ -81,10 +89,43 @@ void KeyBroker::watch_policy(std::int64_t seen) {
     }
     const auto version = keyring_.data_version();
     // A policy that could not be read is tried again until it can.
-    if (version.ok() && *version == seen && policy().ok() && keyring_.in_place()) continue;
-    (void)reload();
+    if (!version.ok() || *version != seen || !policy().ok() || !keyring_.in_place()) (void)reload();
     if (version.ok()) seen = *version;
+    if (time_has_told(looked_at)) ++changes_;
+    looked_at = clock_.unix_seconds();
+    if (const std::uint64_t now = changes(); now != told) {
+      told = now;
+      tell_of_change();
+    }
   }
+}
+
+bool KeyBroker::time_has_told(std::int64_t looked_at) {
+  const std::int64_t now = clock_.unix_seconds();
+  if (now < looked_at) return true;
+  const auto current = policy();
+  if (!current) return false;
+  const auto next = (*current)->next_change(looked_at);
+  return next.has_value() && *next <= now;
+}
+
+void KeyBroker::tell_more(std::chrono::seconds time) {
+  learnt_from_until_ = clock_.unix_seconds() + time.count();
+}
+
+Sources KeyBroker::asked_to_learn() const {
+  if (clock_.unix_seconds() >= learnt_from_until_) return {};
+  return Sources::of(Source::kGroups, Source::kExecutable, Source::kCgroup, Source::kNamespaces);
+}
+
+void KeyBroker::tell_of_change() {
+  MutexLock lock(telling_);
+  if (changed_) changed_();
+}
+
+void KeyBroker::when_changed(std::function<void()> changed) {
+  MutexLock lock(telling_);
+  changed_ = std::move(changed);
 }
 
 Decision KeyBroker::decide_by(const Policy& policy, const AccessRequest& request,
@@ -125,6 +166,27 @@ Result<Dek> KeyBroker::release(FileId file, KeyVersion version, const AccessRequ
   return dek;
 }
 
+std::optional<Error> KeyBroker::withdrawn(const AccessRequest& request,
+                                          const std::optional<DekId>& key) {
+  const auto current = policy();
+  if (!current) return std::nullopt;
+  Decision decision = decide_by(**current, request, false);
+  if (decision.allowed && key.has_value()) {
+    // Of a deleted file, whose key is deactivated, what is open stays open.
+    const auto record = keyring_.recorded(key->file, key->version);
+    decision.allowed =
+        !record || is_usable(record->state) || record->state == KeyState::kDeactivated;
+    if (!decision.allowed) decision.reason = "the file's key is suspended, or was revoked";
+  }
+  if (decision.allowed) return std::nullopt;
+  // Whoever had it and is now simply without a grant, or denied, has had it revoked.
+  if (decision.code != Code::kExpired) decision.code = Code::kRevoked;
+  const auto file = key.has_value() ? std::optional(key->file) : std::nullopt;
+  const auto version = key.has_value() ? std::optional(key->version) : std::nullopt;
+  (void)write_line("withdraw", request, decision, file, version, decision.reason);
+  return refusal(request, decision);
+}
+
 Result<FileRecord> KeyBroker::recorded(FileId file, KeyVersion version) {
   return keyring_.recorded(file, version);
 }
@@ -162,8 +224,7 @@ Result<std::shared_ptr<const SecretBytes>> KeyBroker::release_names(const Access
 
 std::shared_ptr<const SecretBytes> KeyBroker::find_names(const AccessRequest& request) {
   const auto current = policy();
-  if (!current || (*current)->asks_beyond_request() || !decide_by(**current, request, true).allowed)
-    return nullptr;
+  if (!current || !decide_by(**current, request, true).allowed) return nullptr;
   auto secret = names_secret(request.scope);
   return secret ? *secret : nullptr;
 }
@@ -198,10 +259,17 @@ Result<void> KeyBroker::check(const AccessRequest& request) {
 Result<void> KeyBroker::write_line(const AccessRequest& request, const Decision& decision,
                                    std::optional<FileId> file, std::optional<KeyVersion> version,
                                    std::string_view reason) {
+  return write_line(decision.allowed ? "release" : "refuse", request, decision, file, version,
+                    reason);
+}
+
+Result<void> KeyBroker::write_line(std::string_view what, const AccessRequest& request,
+                                   const Decision& decision, std::optional<FileId> file,
+                                   std::optional<KeyVersion> version, std::string_view reason) {
   const auto current = policy();
   const ScopeRow* const scope = current ? (*current)->scope(request.scope) : nullptr;
   AuditEvent event;
-  event.event = decision.allowed ? "release" : "refuse";
+  event.event = what;
   event.decision = decision.allowed ? "allow" : "deny";
   const std::string rights = rights_text(request.rights);
   event.right = rights;

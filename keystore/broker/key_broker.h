@@ -1,5 +1,8 @@
 #pragma once
 
+#include <atomic>
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -58,16 +61,36 @@ class KeyBroker {
   Result<std::shared_ptr<const SecretBytes>> release_names(const AccessRequest& request,
                                                            Lines lines);
   /// The same by what the request itself says of its caller, `request.who`, and without a line: if
-  /// no grant asks for more, and they let it in. Otherwise null: release_names decides, and says
-  /// why not.
+  /// that is enough to be let in, and no grant denies it by what else may be true of it. Otherwise
+  /// null: release_names decides, and says why not.
   std::shared_ptr<const SecretBytes> find_names(const AccessRequest& request);
 
   /// Decides and writes a line on refusal, without a key: for changes that need none.
   Result<void> check(const AccessRequest& request);
 
+  /// Whether what was released for this request, this key if it was a file, may go on being used.
+  /// If not, the error is what its use meets from now on (kRevoked or kExpired), and the log has a
+  /// line. While the policy can't be read, what was released stays as it is. In an emergency no
+  /// line is worth a key: one that can't be written changes nothing.
+  std::optional<Error> withdrawn(const AccessRequest& request, const std::optional<DekId>& key);
+  /// How often decisions may have changed so far. Something released is to be asked about again
+  /// (`withdrawn`) when this differs from before it was decided.
+  [[nodiscard]] std::uint64_t changes() const { return changes_.load(); }
+  /// Has `changed` called after each such change, by the broker's thread; null ends that, and
+  /// returns when no call is under way.
+  void when_changed(std::function<void()> changed);
+
   /// The scopes and grants in force. kCorrupt if the keystore was altered since, kRolledBack if it
   /// was put back to an earlier state.
   Result<std::shared_ptr<const Policy>> policy();
+  /// What those in force ask for of a caller beyond his request. No lock: for each request.
+  [[nodiscard]] Sources sources() const {
+    Sources asked{sources_.load(std::memory_order_relaxed)};
+    if (learnt_from_until_.load(std::memory_order_relaxed) != 0) asked.add(asked_to_learn());
+    return asked;
+  }
+  /// For a while more is asked, so that grants can be learnt from the log.
+  void tell_more(std::chrono::seconds time);
   /// Reads them now, not within a second: after a change made by this very process.
   Result<void> reload();
 
@@ -90,12 +113,19 @@ class KeyBroker {
   Result<void> write_line(const AccessRequest& request, const Decision& decision,
                           std::optional<FileId> file, std::optional<KeyVersion> version,
                           std::string_view reason);
+  Result<void> write_line(std::string_view what, const AccessRequest& request,
+                          const Decision& decision, std::optional<FileId> file,
+                          std::optional<KeyVersion> version, std::string_view reason);
   /// Writes a line for a release that was allowed and then failed for want of the key, and passes
   /// the error on.
   Error refuse(const AccessRequest& request, Decision decision, std::optional<FileId> file,
                Error error);
   /// `seen` is the keystore's data version from before the policy was read.
   void watch_policy(std::int64_t seen);
+  [[nodiscard]] Sources asked_to_learn() const;
+  /// True once a grant has begun or ended since `looked_at`, or the clock was set back.
+  [[nodiscard]] bool time_has_told(std::int64_t looked_at);
+  void tell_of_change();
 
   Keyring& keyring_;
   AuditLog& audit_;
@@ -105,9 +135,15 @@ class KeyBroker {
   SharedMutex policy_mutex_;
   std::shared_ptr<const Policy> policy_ GUARDED_BY(policy_mutex_);
   std::optional<Error> policy_error_ GUARDED_BY(policy_mutex_);
+  std::atomic<std::uint16_t> sources_ = 0;  // policy_'s
+  std::atomic<std::int64_t> learnt_from_until_ = 0;
 
   Mutex names_mutex_;
   std::unordered_map<ScopeId, CachedNames> names_ GUARDED_BY(names_mutex_);
+
+  std::atomic<std::uint64_t> changes_ = 0;
+  Mutex telling_;  // held while `changed_` is called
+  std::function<void()> changed_ GUARDED_BY(telling_);
 
   Mutex watch_mutex_;
   CondVar watch_changed_;

@@ -44,9 +44,7 @@ Result<Policy> Policy::from(const PolicySnapshot& snapshot) {
   policy.scopes_ = snapshot.scopes;
   for (const GrantRow& row : snapshot.grants) {
     Grant grant = TRY(grant_from(row));
-    policy.asks_beyond_request_ |=
-        std::any_of(grant.selectors.begin(), grant.selectors.end(),
-                    [](const Selector& selector) { return !selector.is_of_request(); });
+    for (const Selector& selector : grant.selectors) policy.sources_.add(selector.sources());
     policy.grants_[row.scope].push_back(std::move(grant));
   }
   if (policy.scope_at("/") == nullptr)
@@ -80,15 +78,35 @@ std::span<const Grant> Policy::grants(ScopeId id) const {
   return found->second;
 }
 
-Decision Policy::decide(ScopeId scope, const Identity& who, Rights wanted, std::int64_t now) const {
+Decision Policy::decide(ScopeId scope_id, const Identity& who, Rights wanted,
+                        std::int64_t now) const {
   Decision last{
       .allowed = false, .code = Code::kDenied, .grant = {}, .reason = "no right asked for"};
+  const ScopeRow* const in = scope(scope_id);
+  if (in != nullptr && !is_usable(in->state)) {
+    last.code = Code::kRevoked;
+    last.reason =
+        in->state == KeyState::kSuspended ? "the scope is suspended" : "the scope was revoked";
+    return last;
+  }
   for (const Right right : {Right::kList, Right::kRead, Right::kWrite}) {
     if (!wanted.contains(right)) continue;
-    last = coffer::decide(grants(scope), who, right, now);
+    last = coffer::decide(grants(scope_id), who, right, now);
     if (!last.allowed) break;
   }
   return last;
+}
+
+std::optional<std::int64_t> Policy::next_change(std::int64_t now) const {
+  std::optional<std::int64_t> next;
+  for (const auto& [scope, grants] : grants_) {
+    for (const Grant& grant : grants) {
+      for (const auto& time : {grant.not_before, grant.not_after}) {
+        if (time.has_value() && *time > now && (!next.has_value() || *time < *next)) next = time;
+      }
+    }
+  }
+  return next;
 }
 
 bool Policy::on_the_way(std::string_view path, const Identity& who, std::int64_t now) const {

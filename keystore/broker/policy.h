@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,16 +31,19 @@ class Policy {
   [[nodiscard]] const std::vector<ScopeRow>& scopes() const { return scopes_; }
   [[nodiscard]] std::span<const Grant> grants(ScopeId id) const;
 
-  /// Each of `wanted` has to be granted; the first refusal decides.
+  /// Each of `wanted` has to be granted; the first refusal decides. Nothing is granted in a scope
+  /// that is not in use.
   [[nodiscard]] Decision decide(ScopeId scope, const Identity& who, Rights wanted,
                                 std::int64_t now) const;
+  /// When a grant begins or ends next: until then, decisions stay what they are at `now`.
+  [[nodiscard]] std::optional<std::int64_t> next_change(std::int64_t now) const;
   /// True if `path` is on the way to a scope that `who` may list: a directory above a granted scope
   /// can be passed, not listed.
   [[nodiscard]] bool on_the_way(std::string_view path, const Identity& who, std::int64_t now) const;
   /// True if a scope other than the root lies at or below `path`.
   [[nodiscard]] bool scope_at_or_below(std::string_view path) const;
-  /// True if a grant names what a request does not tell of its caller.
-  [[nodiscard]] bool asks_beyond_request() const { return asks_beyond_request_; }
+  /// All that the grants ask for beyond what a request tells of its caller.
+  [[nodiscard]] Sources sources() const { return sources_; }
 
  private:
   NamesMode names_ = NamesMode::kEncrypted;
@@ -46,7 +51,7 @@ class Policy {
   std::uint64_t generation_ = 0;
   std::vector<ScopeRow> scopes_;
   std::map<ScopeId, std::vector<Grant>> grants_;
-  bool asks_beyond_request_ = false;
+  Sources sources_;
 };
 
 /// "/a//b/" → "/a/b", "" and "/" → "/". kInvalid for ".." and ".".

@@ -22,9 +22,12 @@ struct ChosenCommand {
 /// `--passphrase-file`, `--passphrase-fd`, for every verb that opens a keystore.
 void add_passphrase_options(CLI::App& verb, PassphraseOptions& options);
 
-/// The verbs that need the keystore alone. `scope` takes more from mount-tools.
+/// The verbs that need the keystore alone. Each of these objects takes more from mount-tools.
 void add_scope_commands(CLI::App& scope, ChosenCommand& chosen);
-void add_grant_commands(CLI::App& app, ChosenCommand& chosen);
+void add_grant_commands(CLI::App& grant, ChosenCommand& chosen);
+void add_audit_commands(CLI::App& app, ChosenCommand& chosen);
+/// Adds `show` to them.
+void add_audit_show_command(CLI::App& audit, ChosenCommand& chosen);
 void add_key_commands(CLI::App& key, ChosenCommand& chosen);
 
 /// The path of the scope that has its root at `given`; kNotFound if there is none.

@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -8,14 +9,15 @@
 #include "keystore/base/clock.h"
 #include "keystore/broker/policy.h"
 #include "keystore/cli/commands.h"
+#include "keystore/cli/grant_list_commands.h"
+#include "keystore/cli/grant_text.h"
 #include "keystore/cli/keystore_session.h"
-#include "keystore/cli/print_json.h"
 #include "keystore/cli/values.h"
 
 namespace coffer {
 namespace {
 
-struct GrantOptions {
+struct AddOptions {
   std::string store;
   std::string path;
   std::vector<std::string> selectors;
@@ -26,43 +28,17 @@ struct GrantOptions {
   std::string not_after;
   std::string purpose;
   bool deny = false;
-  std::int64_t id = 0;
-  bool all = false;
   bool json = false;
   PassphraseOptions passphrase;
 };
 
-std::string rights_text(std::uint8_t bits) {
-  std::string text;
-  for (const Right right : {Right::kList, Right::kRead, Right::kWrite}) {
-    if (!Rights{bits}.contains(right)) continue;
-    if (!text.empty()) text += ",";
-    text += to_string(right);
-  }
-  return text;
-}
+struct RevokeOptions {
+  std::string store;
+  std::int64_t id = 0;
+  PassphraseOptions passphrase;
+};
 
-std::string joined(const std::vector<std::string>& texts) {
-  std::string all;
-  for (const std::string& text : texts) all += (all.empty() ? "" : " ") + text;
-  return all;
-}
-
-std::string_view state_of(const GrantRow& grant, std::int64_t now) {
-  if (grant.revoked_at) return "revoked";
-  if (grant.not_after && now >= *grant.not_after) return "expired";
-  if (grant.not_before && now < *grant.not_before) return "not yet";
-  return "active";
-}
-
-std::string scope_path(const PolicySnapshot& policy, ScopeId id) {
-  for (const ScopeRow& scope : policy.scopes) {
-    if (scope.id == id) return scope.path;
-  }
-  return "?";
-}
-
-Result<GrantRow> grant_from(const GrantOptions& options, const Policy& policy, std::int64_t now) {
+Result<GrantRow> grant_from(const AddOptions& options, const Policy& policy, std::int64_t now) {
   GrantRow grant;
   const std::string path = TRY(normalise_path(options.path));
   const ScopeRow* const scope = policy.scope_at(path);
@@ -79,7 +55,12 @@ Result<GrantRow> grant_from(const GrantOptions& options, const Policy& policy, s
     return Error{Code::kInvalid, 0, "say who: --selector S, once or more, or --everyone"};
   }
   for (const std::string& text : options.selectors) {
-    grant.selectors.push_back(TRY(Selector::parse(text)).text());
+    const std::string selector = TRY(Selector::parse(text)).text();
+    // Said twice it holds no less.
+    if (std::find(grant.selectors.begin(), grant.selectors.end(), selector) ==
+        grant.selectors.end()) {
+      grant.selectors.push_back(selector);
+    }
   }
   Rights rights;
   for (const std::string& name : options.rights) rights.add(TRY(right_from_name(name)));
@@ -99,7 +80,7 @@ Result<GrantRow> grant_from(const GrantOptions& options, const Policy& policy, s
   return grant;
 }
 
-Result<int> add_grant(const GrantOptions& options) {
+Result<int> add_grant(const AddOptions& options) {
   const auto session =
       TRY(KeystoreSession::open(options.store, Keyring::Access::kReadWrite, options.passphrase));
   const Policy policy = TRY(Policy::from(TRY(session.keyring->policy())));
@@ -107,8 +88,7 @@ Result<int> add_grant(const GrantOptions& options) {
   const GrantId id = TRY(session.keyring->add_grant(grant));
   TRY(session.note(policy.scope(grant.scope)->path,
                    "grant add " + std::to_string(id.value) + (grant.deny ? " deny " : " ") +
-                       rights_text(grant.rights) + " " +
-                       (grant.everyone ? "everyone" : joined(grant.selectors))));
+                       to_string(Rights{grant.rights}) + " " + who_text(grant)));
   if (options.json) {
     std::puts(nlohmann::ordered_json{{"grant", id.value}}.dump().c_str());
   } else {
@@ -117,49 +97,7 @@ Result<int> add_grant(const GrantOptions& options) {
   return 0;
 }
 
-Result<int> list_grants(const GrantOptions& options) {
-  const auto session =
-      TRY(KeystoreSession::open(options.store, Keyring::Access::kReadOnly, options.passphrase));
-  const PolicySnapshot policy = TRY(session.keyring->policy());
-  const std::int64_t now = session.clock->unix_seconds();
-  const std::string only = options.path.empty() ? "" : TRY(scope_root(policy, options.path));
-  auto list = nlohmann::ordered_json::array();
-  std::vector<std::vector<std::string>> rows = {
-      {"ID", "SCOPE", "WHAT", "RIGHTS", "WHO", "STATE", "UNTIL", "PURPOSE"}};
-  for (const GrantRow& grant : policy.grants) {
-    const std::string scope = scope_path(policy, grant.scope);
-    const std::string_view state = state_of(grant, now);
-    if (!only.empty() && scope != only) continue;
-    if (!options.all && !options.json && (state == "revoked" || state == "expired")) continue;
-    const std::string who = grant.everyone ? "everyone" : joined(grant.selectors);
-    const std::string until = grant.not_after ? format_time(*grant.not_after) : "";
-    rows.push_back({std::to_string(grant.id.value), scope, grant.deny ? "deny" : "allow",
-                    rights_text(grant.rights), who, std::string(state), until.empty() ? "-" : until,
-                    grant.purpose});
-    nlohmann::ordered_json row = {{"id", grant.id.value},
-                                  {"scope", scope},
-                                  {"effect", grant.deny ? "deny" : "allow"},
-                                  {"rights", rights_text(grant.rights)},
-                                  {"everyone", grant.everyone},
-                                  {"selectors", grant.selectors},
-                                  {"state", state},
-                                  {"purpose", grant.purpose},
-                                  {"created", format_time(grant.created_at)},
-                                  {"created_by", grant.created_by}};
-    if (grant.not_before) row["not_before"] = format_time(*grant.not_before);
-    if (grant.not_after) row["not_after"] = until;
-    if (grant.revoked_at) row["revoked"] = format_time(*grant.revoked_at);
-    list.push_back(std::move(row));
-  }
-  if (options.json) {
-    print_json(list);
-  } else {
-    print_table(rows);
-  }
-  return 0;
-}
-
-Result<int> revoke_grant(const GrantOptions& options) {
+Result<int> revoke_grant(const RevokeOptions& options) {
   const auto session =
       TRY(KeystoreSession::open(options.store, Keyring::Access::kReadWrite, options.passphrase));
   if (auto revoked = session.keyring->revoke_grant(GrantId{options.id}); !revoked) {
@@ -172,13 +110,8 @@ Result<int> revoke_grant(const GrantOptions& options) {
   return 0;
 }
 
-}  // namespace
-
-void add_grant_commands(CLI::App& app, ChosenCommand& chosen) {
-  CLI::App& grant = *app.add_subcommand("grant", "Say which processes may use a scope");
-  grant.require_subcommand(1);
-  const auto options = std::make_shared<GrantOptions>();
-
+void add_add_command(CLI::App& grant, ChosenCommand& chosen) {
+  const auto options = std::make_shared<AddOptions>();
   CLI::App& add =
       *grant.add_subcommand("add", "Grant rights in a scope, or deny them; prints the grant's id");
   add.add_option("STORE", options->store, "The store's directory")->required();
@@ -195,21 +128,25 @@ void add_grant_commands(CLI::App& app, ChosenCommand& chosen) {
   add.add_flag("--json", options->json, "As JSON");
   add_passphrase_options(add, options->passphrase);
   add.callback([options, &chosen] { chosen.run = [options] { return add_grant(*options); }; });
+}
 
-  CLI::App& list = *grant.add_subcommand("list", "List grants");
-  list.add_option("STORE", options->store, "The store's directory")->required();
-  list.add_option("PATH", options->path, "Only those of this scope");
-  list.add_flag("--all", options->all, "Revoked and expired ones too");
-  list.add_flag("--json", options->json, "As JSON, all of them");
-  add_passphrase_options(list, options->passphrase);
-  list.callback([options, &chosen] { chosen.run = [options] { return list_grants(*options); }; });
-
+void add_revoke_command(CLI::App& grant, ChosenCommand& chosen) {
+  const auto options = std::make_shared<RevokeOptions>();
   CLI::App& revoke = *grant.add_subcommand("revoke", "Revoke a grant");
   revoke.add_option("STORE", options->store, "The store's directory")->required();
   revoke.add_option("ID", options->id, "The grant's id")->required();
   add_passphrase_options(revoke, options->passphrase);
   revoke.callback(
       [options, &chosen] { chosen.run = [options] { return revoke_grant(*options); }; });
+}
+
+}  // namespace
+
+void add_grant_commands(CLI::App& grant, ChosenCommand& chosen) {
+  add_add_command(grant, chosen);
+  add_grant_list_command(grant, chosen);
+  add_grant_show_command(grant, chosen);
+  add_revoke_command(grant, chosen);
 }
 
 }  // namespace coffer

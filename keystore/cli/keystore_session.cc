@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include "keystore/cli/exit_code.h"
+
 namespace coffer {
 namespace {
 
@@ -45,12 +47,20 @@ Result<KeystoreSession> KeystoreSession::open(const std::string& root, const Opt
                     options.if_older);
   if (!keyring) return with_path(std::move(keyring).error(), path);
   session.keyring = std::move(*keyring);
-  session.audit = TRY(
-      AuditLog::open(audit_log_path(session.config.store), session.config.store, *session.clock));
+  AuditSecrets secrets = TRY(session.keyring->audit_secrets());
+  session.audit =
+      TRY(AuditLog::open(audit_log_path(session.config.store), session.config.store, *session.clock,
+                         {.lines = std::move(secrets.lines), .seed = std::move(secrets.seed)}));
+  session.checkpointer = std::make_unique<Checkpointer>(
+      *session.audit, *session.keyring, *session.clock,
+      options.report ? options.report : [](const Error& error) { (void)report_failure(error); });
   return session;
 }
 
 Result<void> KeystoreSession::note(std::string_view scope, std::string_view detail) const {
+  if (const auto policy = keyring->policy()) {
+    audit->set_mode(policy->audit_required ? AuditMode::kRequired : AuditMode::kBestEffort);
+  }
   AuditEvent event;
   event.event = "admin";
   event.scope = scope;

@@ -7,6 +7,7 @@
 #include "keystore/access/selector.h"
 #include "keystore/audit/audit_log.h"
 #include "keystore/base/clock.h"
+#include "keystore/broker/checkpointer.h"
 #include "keystore/cli/passphrase.h"
 #include "keystore/cli/store_config.h"
 #include "keystore/keyring/keyring.h"
@@ -20,12 +21,14 @@ struct KeystoreSession {
   std::unique_ptr<MasterKms> master;
   std::unique_ptr<Keyring> keyring;
   std::unique_ptr<AuditLog> audit;
+  std::unique_ptr<Checkpointer> checkpointer;  // goes first: it works on the two before it
 
   struct Options {
     Keyring::Access access = Keyring::Access::kReadOnly;
     Keyring::IfOlder if_older = Keyring::IfOlder::kRefuse;
     PassphraseOptions passphrase;
-    /// Hears why a rollback of the keystore can't be noticed, if it can't.
+    /// Hears why a rollback of the keystore can't be noticed, if it can't; and why the audit log
+    /// can't be signed.
     std::function<void(const Error&)> report;
   };
   /// `root` is the store's directory. Compares the keystore with what this node has seen of it.

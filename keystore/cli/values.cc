@@ -29,6 +29,41 @@ std::optional<std::int64_t> leading_number(std::string_view& text) {
   return number;
 }
 
+/// How many bytes at `at` are a control character: C0 and DEL, or C1 as UTF-8 writes it.
+std::size_t control_length(std::string_view text, std::size_t at) {
+  const auto byte = static_cast<unsigned char>(text[at]);
+  if (byte < 0x20 || byte == 0x7f) return 1;
+  if (byte != 0xc2 || at + 1 == text.size()) return 0;
+  const auto next = static_cast<unsigned char>(text[at + 1]);
+  return next >= 0x80 && next < 0xa0 ? 2 : 0;
+}
+
+/// With each control byte written by `form`, the rest by `rest`.
+template <typename Rest>
+std::string escaped(std::string_view text, const char* form, const Rest& rest) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t control = control_length(text, at);
+    if (control == 0) out += rest(text[at++]);
+    for (const std::size_t end = at + control; at < end; ++at) {
+      std::array<char, 8> code{};
+      std::snprintf(code.data(), code.size(), form, static_cast<unsigned char>(text[at]));
+      out += code.data();
+    }
+  }
+  return out;
+}
+
+bool has_control(std::string_view text) {
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (control_length(text, at) > 0) return true;
+  }
+  return false;
+}
+
+constexpr std::string_view kPlainInShell =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,";
+
 }  // namespace
 
 Result<std::int64_t> parse_duration(std::string_view text) {
@@ -100,7 +135,31 @@ std::string format_bytes(std::uint64_t bytes) {
   return text.data();
 }
 
-void print_table(const std::vector<std::vector<std::string>>& rows) {
+std::string printable(std::string_view text) {
+  return escaped(text, "\\x%02x", [](char byte) { return std::string(1, byte); });
+}
+
+std::string shell_word(std::string_view text) {
+  if (!text.empty() && text.find_first_not_of(kPlainInShell) == std::string_view::npos)
+    return std::string(text);
+  if (!has_control(text)) {
+    std::string word = "'";
+    for (const char byte : text) word += byte == '\'' ? std::string("'\\''") : std::string(1, byte);
+    return word + "'";
+  }
+  return "$'" +
+         escaped(text, "\\%03o",
+                 [](char byte) {
+                   return (byte == '\'' || byte == '\\' ? "\\" : "") + std::string(1, byte);
+                 }) +
+         "'";
+}
+
+void print_table(const std::vector<std::vector<std::string>>& given) {
+  std::vector<std::vector<std::string>> rows = given;
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = printable(cell);
+  }
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));

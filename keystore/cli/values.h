@@ -22,7 +22,15 @@ Result<unsigned> parse_chunk_size(std::string_view text);
 /// "1.5 GiB".
 std::string format_bytes(std::uint64_t bytes);
 
-/// Rows of text in aligned columns, the first row as a heading; on stdout.
+/// With `\x1b` and the like in place of control characters: a name that somebody chose must not
+/// write to the terminal of whoever looks at it.
+std::string printable(std::string_view text);
+
+/// As one word of a shell's command line, quoted if it has to be; control characters as `\033` in
+/// $'…', which bash, ksh and zsh read.
+std::string shell_word(std::string_view text);
+
+/// Rows of printable text in aligned columns, the first row as a heading; on stdout.
 void print_table(const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace coffer

@@ -52,6 +52,26 @@ Digest sha256(Bytes data) {
   return digest;
 }
 
+struct Sha256Stream::State {
+  DigestContext context;
+};
+
+Sha256Stream::Sha256Stream()
+    : state_(std::make_unique<State>(State{DigestContext(must_have(EVP_MD_CTX_new()))})) {
+  must(EVP_DigestInit_ex2(state_->context.get(), sha256_algorithm(), nullptr));
+}
+Sha256Stream::~Sha256Stream() = default;
+
+void Sha256Stream::add(Bytes data) {
+  must(EVP_DigestUpdate(state_->context.get(), data.data(), data.size()));
+}
+
+Digest Sha256Stream::finish() {
+  Digest digest;
+  must(EVP_DigestFinal_ex(state_->context.get(), digest.data(), nullptr));
+  return digest;
+}
+
 struct HmacKey::State {
   MacContext keyed;
 };

@@ -13,6 +13,21 @@ using Digest = std::array<std::uint8_t, 32>;
 /// SHA-256 (FIPS 180-4). Thread-safe.
 Digest sha256(Bytes data);
 
+/// SHA-256 over what is added piece by piece; for data that is not in one place (a large file).
+class Sha256Stream {
+ public:
+  Sha256Stream();
+  ~Sha256Stream();
+  Sha256Stream(const Sha256Stream&) = delete;
+  Sha256Stream& operator=(const Sha256Stream&) = delete;
+  void add(Bytes data);
+  Digest finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 /// An HMAC-SHA-256 key (RFC 2104, FIPS 198-1). Immutable; `mac` may be called from many threads.
 class HmacKey {
  public:

@@ -93,8 +93,10 @@ Result<void> Keyring::change_records(const std::function<Result<bool>(const Poli
     Transaction transaction = TRY(begin_write());
     TRY(check_state(database_, *keys, newest));
     if (!TRY(change(*keys))) return {};
+    TRY(write_offered());
     state = TRY(raise_generation(*keys));
     TRY(transaction.commit());
+    offered_.reset();
   }
   seen_.raise(state);
   return {};

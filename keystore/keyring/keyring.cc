@@ -239,6 +239,8 @@ Result<std::shared_ptr<const Keyring::PolicyKeys>> Keyring::policy_keys() {
       PolicyKeys{.mac = derive(policy_key, store_, "coffer/1/policy"),
                  .records = HmacKey(derive(policy_key, store_, "coffer/1/records").expose()),
                  .paths = derive(policy_key, store_, "coffer/1/paths"),
+                 .audit = {.lines = derive(policy_key, store_, "coffer/1/audit-lines"),
+                           .seed = derive(policy_key, store_, "coffer/1/audit")},
                  .expires_at = now + key_ttl_s_});
   MutexLock lock(cache_mutex_);
   // What the KMS said before forget_keys is used once, and not kept.
@@ -355,6 +357,13 @@ Result<void> Keyring::revoke_grant(GrantId id) {
   const std::int64_t now = clock_.unix_seconds();
   TRY(change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
     return mark_grant_revoked(database_, id, now);
+  }));
+  return {};
+}
+
+Result<void> Keyring::set_scope_state(ScopeId scope, KeyState state) {
+  TRY(change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+    return update_scope_state(database_, scope, state);
   }));
   return {};
 }

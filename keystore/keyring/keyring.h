@@ -94,6 +94,9 @@ class Keyring {
   /// Takes back a scope that was just made. kNotFound if there is none of that id, kExists if keys
   /// of files or grants belong to it. Its id is never given to another.
   Result<void> remove_scope(ScopeId scope);
+  /// Brings the scope into another state; keys in it are used in kActive alone. kNotFound if there
+  /// is none of that id, kExists if it is in that state, kInvalid if that can't be (may_become).
+  Result<void> set_scope_state(ScopeId scope, KeyState state);
   /// kInvalid unless it names rights, and either selectors or everyone; kNotFound if there is no
   /// such scope.
   Result<GrantId> add_grant(const GrantRow& grant);
@@ -121,6 +124,9 @@ class Keyring {
   /// row.
   Result<void> record(std::span<const FileRecord> records);
 
+  /// Brings one file's key into another state. Errors as set_scope_state's; kCorrupt if the row was
+  /// altered.
+  Result<void> set_key_state(DekId key, KeyState state);
   /// Makes the key of a deleted file active again, with this record: the file was put back, and is
   /// to stay. kNotFound if there is no such key, kRevoked if it is in any state but deactivated or
   /// active (what was compromised or destroyed stays so), kCorrupt if the row was altered,
@@ -132,6 +138,20 @@ class Keyring {
   /// the Keyring.
   Result<void> visit_keys(const std::function<bool(const KeyRow&)>& visit, FileId from = {});
   Result<std::vector<KekRow>> keks();
+
+  /// The keys of the store's audit logs. For as long as a log is open: it goes on when the KMS does
+  /// not answer.
+  Result<AuditSecrets> audit_secrets();
+  /// What of audit logs is on record, of all nodes. kCorrupt if it is malformed.
+  Result<std::vector<LogCheckpoint>> log_checkpoints();
+  /// Puts it there, unless one of the same log stands there that is not smaller.
+  Result<void> keep_checkpoint(const LogCheckpoint& checkpoint);
+  /// The same with the next transaction that records something, for which nobody waits; the last
+  /// one offered.
+  void offer_checkpoint(const LogCheckpoint& checkpoint);
+  /// kNotFound if none of that log is kept.
+  Result<void> forget_log(LogId log);
+  Result<void> set_audit_required(bool required);
 
   /// Drops every unwrapped key; the next use asks the KMS again.
   void forget_keys();
@@ -145,6 +165,7 @@ class Keyring {
     SecretBytes mac;
     HmacKey records;
     SecretBytes paths;
+    AuditSecrets audit;
     std::int64_t expires_at = 0;
   };
   struct KekId {
@@ -186,8 +207,11 @@ class Keyring {
   /// Runs `change` in a transaction that checks the policy MAC before, and raises the generation if
   /// it says that it has changed a record.
   Result<void> change_records(const std::function<Result<bool>(const PolicyKeys&)>& change);
+  /// What was offered, into a transaction that goes on anyway.
+  Result<void> write_offered() REQUIRES(mutex_);
   Result<bool> record_rows(const PolicyKeys& keys, std::span<const FileRecord> records)
       REQUIRES(mutex_);
+  Result<void> set_row_state(const PolicyKeys& keys, DekId key, KeyState state) REQUIRES(mutex_);
   Result<void> readmit_row(const PolicyKeys& keys, const FileRecord& record) REQUIRES(mutex_);
   /// The last of a transaction that changes policy or records.
   Result<KeystoreState> raise_generation(const PolicyKeys& keys, std::uint64_t floor = 0)
@@ -215,6 +239,7 @@ class Keyring {
   // is taken under the other.
   Mutex mutex_;
   Database database_ GUARDED_BY(mutex_);
+  std::optional<LogCheckpoint> offered_ GUARDED_BY(mutex_);
   Mutex read_mutex_;
   Database reader_ GUARDED_BY(read_mutex_);
   std::optional<Statement> select_dek_ GUARDED_BY(read_mutex_);

@@ -6,6 +6,7 @@
 #include "keystore/crypto/box.h"
 #include "keystore/crypto/random.h"
 #include "keystore/keyring/keyring.h"
+#include "keystore/keyring/policy_rows.h"
 
 namespace coffer {
 
@@ -70,13 +71,9 @@ KeyState state_from(std::int64_t number) {
 
 bool is_u32(std::int64_t number) { return number >= 0 && number <= 0xffffffffLL; }
 
-bool usable(KeyState state) {
-  return state == KeyState::kPreActivation || state == KeyState::kActive;
-}
-
 /// SP 800-57, 5.3.4: a deactivated key may still open what it has sealed.
 bool usable_for(KeyState state, DekUse use) {
-  return usable(state) || (use == DekUse::kRecovery && state == KeyState::kDeactivated);
+  return is_usable(state) || (use == DekUse::kRecovery && state == KeyState::kDeactivated);
 }
 
 Digest digest_from(Bytes bytes) {
@@ -154,7 +151,7 @@ Result<std::shared_ptr<const SecretBytes>> Keyring::kek(KekId id) {
                    "KEK version " + std::to_string(id.version.value) + " of scope " +
                        std::to_string(id.scope.value) + " is not in the keystore"};
     }
-    if (const KeyState state = state_from(row.integer(1)); !usable(state)) {
+    if (const KeyState state = state_from(row.integer(1)); !is_usable(state)) {
       return Error{Code::kRevoked, 0, "KEK is " + std::string(to_string(state))};
     }
     wrapped.assign(row.blob(0).begin(), row.blob(0).end());
@@ -179,7 +176,7 @@ Result<SecretBytes> Keyring::scope_secret(ScopeId scope) {
       return Error{Code::kKeyUnavailable, 0,
                    "scope " + std::to_string(scope.value) + " is not in the keystore"};
     }
-    if (const KeyState state = state_from(row.integer(2)); !usable(state)) {
+    if (const KeyState state = state_from(row.integer(2)); !is_usable(state)) {
       return Error{Code::kRevoked, 0, "scope is " + std::string(to_string(state))};
     }
     wrapped.assign(row.blob(0).begin(), row.blob(0).end());
@@ -205,7 +202,7 @@ Result<ScopeRow> Keyring::scope_row(ScopeId scope) {
 Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
   constexpr KeyVersion kFirst{1};
   const ScopeRow row = TRY(scope_row(scope));
-  if (!usable(row.state)) {
+  if (!is_usable(row.state)) {
     return Error{Code::kRevoked, 0, "scope is " + std::string(to_string(row.state))};
   }
   const bool direct = row.settings.wrap == Wrap::kDirect;
@@ -359,6 +356,27 @@ Result<void> Keyring::readmit_row(const PolicyKeys& keys, const FileRecord& reco
                                 .root = record.root});
 }
 
+Result<void> Keyring::set_key_state(DekId key, KeyState state) {
+  return change_records([&](const PolicyKeys& keys) NO_THREAD_SAFETY_ANALYSIS -> Result<bool> {
+    TRY(set_row_state(keys, key, state));
+    return true;
+  });
+}
+
+Result<void> Keyring::set_row_state(const PolicyKeys& keys, DekId key, KeyState state) {
+  Statement find = TRY(database_.prepare(kSelectDek));
+  const auto stored = TRY(select_dek(find, key.file, key.version));
+  if (!stored.has_value())
+    return Error{Code::kNotFound, 0, "the keystore has no key for file " + key.file.hex()};
+  TRY(authenticate(keys.records, *stored));
+  TRY(check_transition(stored->record.state, state, "the key of file " + key.file.hex()));
+  DekRecord next = stored->record;
+  next.state = state;
+  next.changed_at = clock_.unix_seconds();
+  Statement update = TRY(database_.prepare(kUpdateRecord));
+  return write_record(update, keys.records, next);
+}
+
 Result<void> Keyring::record(std::span<const FileRecord> records) {
   if (records.empty()) return {};
   return change_records([&](const PolicyKeys& keys) NO_THREAD_SAFETY_ANALYSIS -> Result<bool> {
@@ -376,12 +394,12 @@ Result<bool> Keyring::record_rows(const PolicyKeys& keys, std::span<const FileRe
     // An altered row is left as it is, for the next open to refuse; a key that was suspended or
     // revoked meanwhile stays so.
     if (!stored.has_value() || !authenticate(keys.records, *stored) ||
-        !usable(stored->record.state)) {
+        !is_usable(stored->record.state)) {
       continue;
     }
     const bool older = entry.generation < stored->record.generation;
     // A deleted file's key is to be destroyed, whatever its last generation was taken for.
-    if (older && usable(entry.state)) continue;
+    if (older && is_usable(entry.state)) continue;
     const DekRecord next{.file = entry.file,
                          .version = entry.version,
                          .scope = stored->record.scope,

@@ -6,6 +6,7 @@
 
 #include "keystore/crypto/box.h"
 #include "keystore/crypto/random.h"
+#include "keystore/keyring/audit_rows.h"
 #include "keystore/keyring/schema.h"
 
 namespace coffer {
@@ -93,6 +94,7 @@ Result<PolicySnapshot> select_policy(Database& database, const SecretBytes& path
   const ByteVector names = TRY(read_meta(database, "names"));
   snapshot.names = TRY(names_mode_from_name(as_text(names)));
   snapshot.xattrs = TRY(has_meta(database, "xattrs"));
+  snapshot.audit_required = TRY(read_audit_required(database));
   snapshot.scopes = TRY(select_scopes(database, path_key, store));
   snapshot.grants = TRY(select_grants(database));
   return snapshot;
@@ -279,6 +281,27 @@ Result<std::vector<GrantRow>> select_grants(Database& database) {
     grants[found->second].selectors.emplace_back(row.text(1));
   }
   return grants;
+}
+
+Result<void> check_transition(KeyState from, KeyState to, const std::string& what) {
+  if (from == to) {
+    return Error{Code::kExists, 0, what + " is " + std::string(to_string(to)) + " already"};
+  }
+  if (may_become(from, to)) return {};
+  return Error{Code::kInvalid, 0,
+               what + " is " + std::string(to_string(from)) + ", and can't become " +
+                   std::string(to_string(to))};
+}
+
+Result<void> update_scope_state(Database& database, ScopeId scope, KeyState state) {
+  Statement find = TRY(database.prepare("SELECT state FROM scopes WHERE id = ?1;"));
+  {
+    Query row = find.start(scope.value);
+    if (!TRY(row.next())) return Error{Code::kNotFound, 0, "there is no such scope"};
+    TRY(check_transition(static_cast<KeyState>(row.integer(0)), state, "the scope"));
+  }
+  Statement update = TRY(database.prepare("UPDATE scopes SET state = ?2 WHERE id = ?1;"));
+  return update.start(scope.value, static_cast<int>(state)).run();
 }
 
 Result<void> mark_grant_revoked(Database& database, GrantId id, std::int64_t now) {

@@ -41,6 +41,12 @@ Result<bool> scope_exists(Database& database, ScopeId scope);
 Result<std::vector<ScopeRow>> select_scopes(Database& database, const SecretBytes& path_key,
                                             StoreId store);
 
+/// kNotFound if there is no such scope; else as check_transition.
+Result<void> update_scope_state(Database& database, ScopeId scope, KeyState state);
+/// kExists if it is in that state already, kInvalid if that can't be. `what` says whose state it
+/// is.
+Result<void> check_transition(KeyState from, KeyState to, const std::string& what);
+
 /// kNotFound if there is none, kExists if any file's key, or a grant, belongs to it.
 Result<void> delete_unused_scope(Database& database, ScopeId scope);
 

@@ -61,4 +61,21 @@ Result<Wrap> wrap_from_name(std::string_view name) { return value_of(kWraps, nam
 
 std::string_view to_string(KeyState state) { return name_of(kStates, state); }
 
+bool may_become(KeyState from, KeyState to) {
+  switch (to) {
+    case KeyState::kActive:
+      return from == KeyState::kSuspended || from == KeyState::kDeactivated;
+    case KeyState::kSuspended:
+      return is_usable(from);
+    case KeyState::kDeactivated:
+      return is_usable(from) || from == KeyState::kSuspended;
+    case KeyState::kCompromised:
+      return from != KeyState::kCompromised && from != KeyState::kDestroyed;
+    case KeyState::kPreActivation:
+    case KeyState::kDestroyed:
+      return false;
+  }
+  return false;
+}
+
 }  // namespace coffer

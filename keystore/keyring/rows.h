@@ -44,6 +44,14 @@ enum class KeyState : std::uint8_t {
   kDestroyed = 6
 };
 std::string_view to_string(KeyState state);
+/// True of the states in which a key is used.
+constexpr bool is_usable(KeyState state) {
+  return state == KeyState::kPreActivation || state == KeyState::kActive;
+}
+
+/// Whether an admin may bring a scope or a file's key from one state to another (SP 800-57, 7):
+/// what is compromised or destroyed never comes back.
+bool may_become(KeyState from, KeyState to);
 
 /// What is settled when a scope is made.
 struct ScopeSettings {
@@ -84,9 +92,16 @@ struct GrantRow {
 struct PolicySnapshot {
   std::uint64_t generation = 0;
   NamesMode names = NamesMode::kEncrypted;
-  bool xattrs = false;  ///< objects of the store may have extended attributes
+  bool xattrs = false;         ///< objects of the store may have extended attributes
+  bool audit_required = true;  ///< what can't be put on the audit log must not happen
   std::vector<ScopeRow> scopes;
   std::vector<GrantRow> grants;
+};
+
+/// What names a data key.
+struct DekId {
+  FileId file;
+  KeyVersion version;
 };
 
 /// A data key with what names it.
@@ -123,6 +138,22 @@ struct KeyRow {
   std::int64_t created_at = 0;
   std::int64_t changed_at = 0;
   std::uint64_t generation = 0;
+};
+
+/// The newest checkpoint of an audit log that the keystore knows (keystore/AUDIT.md, "Tree and
+/// checkpoints").
+struct LogCheckpoint {
+  LogId log;
+  std::uint64_t size = 0;  ///< lines
+  std::int64_t at = 0;
+  std::string place;  ///< "HOST:PATH" of the log
+  std::string note;   ///< signed
+};
+
+/// What the audit log's lines and checkpoints are authenticated by.
+struct AuditSecrets {
+  SecretBytes lines;
+  SecretBytes seed;
 };
 
 /// A row of a scope's KEKs.

@@ -112,7 +112,7 @@ constexpr KeyVersion kFirstVersion{1};
 /// The decision, the keystore's row, its key unwrapped, and the audit line.
 void broker_release(benchmark::State& state) {
   StoreWithGrants store(state.range(0));
-  const Identity self = resolve_identity(Caller::self());
+  const Identity self = resolve_identity(Caller::self(), Sources::of(Source::kGroups));
   const AccessRequest request = store.request(self);
   auto files = store.files();
   const std::int64_t lines_before = store.audit_lines();
@@ -135,7 +135,7 @@ BENCHMARK(broker_release)->ArgName("grants")->Arg(1)->Arg(100);
 /// A lookup's: the decision, and the scope's secret, which is at hand.
 void broker_release_names(benchmark::State& state) {
   StoreWithGrants store(state.range(0));
-  const Identity self = resolve_identity(Caller::self());
+  const Identity self = resolve_identity(Caller::self(), Sources::of(Source::kGroups));
   const AccessRequest request = store.request(self);
   constexpr auto kRefusals = KeyBroker::Lines::kRefusals;
   std::shared_ptr<const SecretBytes> secret =
@@ -206,7 +206,7 @@ void identity_resolve(benchmark::State& state) {
   Rounds<Caller> callers(std::move(waiting));
   Identity identity;
   for (auto _ : state) {
-    identity = resolve_identity(callers.next());
+    identity = resolve_identity(callers.next(), Sources::of(Source::kGroups));
     benchmark::DoNotOptimize(identity.pid);
   }
   require(state,

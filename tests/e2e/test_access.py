@@ -13,7 +13,6 @@ import re
 import stat
 import time
 import unittest
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable
 
@@ -189,26 +188,6 @@ class Granted(AccessTest):
         self.store.grant("/", "--selector", f"unix:uid:{BOB.uid}")
         self.become(0, BOB, read, target)
 
-    @unittest.expectedFailure
-    def test_revocation_of_an_open_file(self) -> None:
-        """The design's promise: within two seconds the handle is dead. Today a handle keeps what it was granted at open."""
-        grant = self.store.grant("/", "--selector", f"unix:uid:{BOB.uid}")
-        put(self.top / "large", random_bytes(3_000_000))
-        self.become(0, BOB, read, self.top / "large")
-
-        def read_after_revocation() -> int:
-            with open(self.top / "large", "rb", buffering=0) as stream:
-                stream.read(10)
-                time.sleep(3)
-                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # so that the daemon is asked
-                return errno_of(os.pread, stream.fileno(), 4096, 2_900_000)
-
-        with ThreadPoolExecutor() as pool:
-            reader = pool.submit(as_user, BOB, read_after_revocation)
-            time.sleep(0.3)
-            self.store.revoke(grant)
-            self.assertEqual(reader.result(), errno.EKEYREVOKED)
-
     def test_rights_apart(self) -> None:
         """list, read and write are three things."""
         selector = f"unix:uid:{BOB.uid}"
@@ -287,8 +266,8 @@ class Granted(AccessTest):
             ("/missing", "--everyone", "--right", "read"): (19, "coffer scope create"),
             ("/", "--right", "read"): (2, "--selector S"),
             ("/", "--everyone", "--selector", "unix:uid:1", "--right", "read"): (2, "--everyone"),
-            ("/", "--selector", "unix:user:bob", "--right", "read"): (2, "unix:uid:N"),
-            ("/", "--selector", "uid:1", "--right", "read"): (2, "unix:uid:N"),
+            ("/", "--selector", "unix:shell:bash", "--right", "read"): (2, "unix:user, "),
+            ("/", "--selector", "uid:1", "--right", "read"): (2, "unix:uid, "),
             ("/", "--everyone", "--right", "delete"): (2, "list, read, write"),
             ("/", "--everyone", "--right", "read", "--ttl", "soon"): (2, "8h"),
             ("/", "--everyone", "--right", "read", "--ttl", "0"): (2, "before it begins"),

@@ -3,9 +3,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "fs/fuse/mount_table.h"
+#include "fs/identity/cgroup.h"
 #include "fs/identity/thread_status.h"
 #include "keystore/access/selector.h"
 #include "keystore/broker/policy.h"
@@ -123,7 +125,48 @@ int fuzz_thread_status(const std::uint8_t* data, std::size_t size) {
 
 std::vector<ByteVector> thread_status_seeds() {
   return texts({"Name:\tcat\nTgid:\t12\nGroups:\t0 4 27 \n", "Tgid:\t1\nGroups:\n",
-                "Groups:\t4294967295 4294967296\nTgid: 1\n", "Tgid:\t-1\nGroups:\tx\n", "Tgid:"});
+                "Groups:\t4294967295 4294967296\nTgid: 1\n", "Tgid:\t2\nGroups:\t\nKthread:\t1\n",
+                "Tgid:\t-1\nGroups:\tx\n", "Tgid:"});
+}
+
+int fuzz_cgroups(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text = as_text(Bytes(data, size));
+  const auto facts = parse_cgroups(text);
+  if (facts) {
+    const auto require_form = [](std::string_view kind, const std::optional<std::string>& value) {
+      require(!value || Selector::attested(kind, *value).has_value(), "a fact has its form");
+    };
+    require_form("cgroup:path:", facts->path);
+    require_form("systemd:id:", facts->unit);
+    require_form("slurm:job_id:", facts->job);
+    require_form("slurm:step:", facts->step);
+    require_form("docker:id:", facts->docker);
+    require_form("k8s:pod-uid:", facts->pod);
+    require_form("k8s:container-id:", facts->container);
+    require(facts->job || !facts->step, "a step is of a job");
+    require(facts->pod || !facts->container, "a container is of a pod");
+    require(facts->like_a_container || (!facts->docker && !facts->pod), "a container is like one");
+  }
+  // Whatever a user makes in what was given to him, it stays his.
+  std::string made(text);
+  std::erase(made, '\n');
+  const auto own = parse_cgroups("0::/user.slice/user-1.slice/user@1.service/" + made + "\n");
+  require(own.has_value() && !own->job && !own->docker && !own->pod && !own->container &&
+              (!own->unit || own->unit == "user@1.service"),
+          "names of groups give nothing to who chose them");
+  return 0;
+}
+
+std::vector<ByteVector> cgroups_seeds() {
+  const std::string id(64, 'a');
+  const std::string pod = "2c48913c_b29f_11e7_9350_020968147796";
+  return texts({"9:name=systemd:/\n4:memory:/a/b\n0::/\n", "0::/system.slice/nginx.service\n",
+                "0::/system.slice/docker-" + id + ".scope\n", "3:cpu:/docker/" + id + "\n",
+                "0::/kubepods.slice/kubepods-pod" + pod + ".slice/crio-" + id + ".scope\n",
+                "0::/kubepods/besteffort/pod2c48913c-b29f-11e7-9350-020968147796/" + id + "\n",
+                "0::/kubepods-pod" + pod + ".slice:cri-containerd:" + id + "\n",
+                "0::/system.slice/slurmstepd.scope/job_7/step_batch/user/task_0\n",
+                "5:freezer:/slurm/uid_1/job_7/step_0\n1:name=systemd:/system.slice/a.service\n"});
 }
 
 /// A length, a mount point of that length, and a table around its line.
@@ -161,13 +204,24 @@ int fuzz_selector(const std::uint8_t* data, std::size_t size) {
   const std::string_view text = as_text({data, size});
   const auto selector = Selector::parse(text);
   require_code(selector, {Code::kInvalid}, "a selector");
-  require(!selector || selector->text() == text, "a selector is what was written");
+  if (!selector) return 0;
+  require(selector->text() == text, "a selector is what was written");
+  require(std::all_of(text.begin(), text.end(),
+                      [](char c) { return static_cast<unsigned char>(c) >= ' ' && c != '\x7f'; }),
+          "a selector can be shown");
+  require(Sources::all().cover(selector->sources()), "a selector is of known sources");
   return 0;
 }
 
 std::vector<ByteVector> selector_seeds() {
   return texts({"unix:uid:0", "unix:gid:1000", "unix:supplementary_gid:4294967294",
-                "unix:uid:4294967295", "unix:uid:01", "unix:user:me"});
+                "unix:uid:4294967295", "unix:uid:01", "unix:user:me",
+                "unix:path:/usr/bin/python3.11", "unix:path:/a/../b", "cgroup:path:/",
+                "unix:path:/\xc3\xa9/\xe2\x82\xac/\xf0\x9f\x98\x80", "container:none",
+                "systemd:id:user@1000.service", "slurm:step:batch",
+                "selinux:label:system_u:system_r:init_t:s0-s0:c0.c1023", "host:name:node-1.a",
+                "k8s:pod-uid:2c48913c-b29f-11e7-9350-020968147796",
+                "unix:sha256:" + std::string(64, 'a'), "host:machine-id:" + std::string(32, '0')});
 }
 
 int fuzz_policy_path(const std::uint8_t* data, std::size_t size) {

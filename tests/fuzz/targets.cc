@@ -34,6 +34,7 @@ std::span<const Target> all_targets() {
       Target{"keystore_file", fuzz_keystore_file, keystore_file_seeds, 100},
       Target{"store_config", fuzz_store_config, store_config_seeds, 10},
       Target{"thread_status", fuzz_thread_status, thread_status_seeds},
+      Target{"cgroups", fuzz_cgroups, cgroups_seeds},
       Target{"mount_table", fuzz_mount_table, mount_table_seeds, 2},
       Target{"selector", fuzz_selector, selector_seeds},
       Target{"policy_path", fuzz_policy_path, policy_path_seeds},

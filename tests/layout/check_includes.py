@@ -24,7 +24,7 @@ ARROWS = {
     "fs/backing": ["keystore/base"],
     "fs/content": ["fs/format", "fs/backing", "keystore/crypto"],
     "fs/names": ["fs/format", "fs/backing", "keystore/crypto"],
-    "fs/identity": ["keystore/access"],
+    "fs/identity": ["keystore/access", "keystore/crypto"],
     "fs/vfs": ["fs/content", "fs/names", "fs/identity", "keystore/broker"],
     "fs/fuse": ["fs/vfs"],
     "mount-tools": ["fs/fuse", "keystore/cli"],

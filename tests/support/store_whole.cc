@@ -7,6 +7,7 @@
 #include "fs/names/stored.h"
 #include "keystore/base/atomic_file.h"
 #include "keystore/crypto/random.h"
+#include "tests/support/keystore_audit_keys.h"
 #include "tests/support/keystore_audit_lines.h"
 #include "tests/support/keystore_store.h"
 #include "tests/support/store_paths.h"
@@ -77,6 +78,7 @@ void WholeStore::open(const StoreOpening& opening) {
 }
 
 Result<void> WholeStore::try_open(const StoreOpening& opening) {
+  vfs_.reset();  // one whose power was lost: before what it uses
   const std::string keystore = beside("keystore.db");
   const auto access = opening.read_only ? Keyring::Access::kReadOnly : Keyring::Access::kReadWrite;
   master_ = TRY(open_master(TRY(Keyring::peek(keystore)).master, no_passphrase()));
@@ -84,7 +86,7 @@ Result<void> WholeStore::try_open(const StoreOpening& opening) {
                          .report = [this](const Error& error) { note_report(error); }};
   keyring_ = TRY(Keyring::open(keystore, access, id_, *master_, clock_, kDefaultKeyTtlSeconds,
                                std::move(seen)));
-  audit_ = TRY(AuditLog::open(beside("audit/log"), id_, clock_));
+  audit_ = TRY(AuditLog::open(beside("audit/log"), id_, clock_, audit_keys()));
   if (!engine_.has_value()) engine_.emplace(TRY(AeadEngine::create()));
   broker_ = TRY(KeyBroker::create(*keyring_, *audit_, clock_));
   const auto report = [this](const Error& error) { note_report(error); };

@@ -43,6 +43,11 @@ std::vector<gid_t> own_groups() {
   return groups;
 }
 
+/// What was asked of every caller before there was a choice.
+Identity resolve_identity(const Caller& caller) {
+  return resolve_identity(caller, Sources::of(Source::kGroups));
+}
+
 pid_t own_tid() { return static_cast<pid_t>(::syscall(SYS_gettid)); }
 
 TEST(IdentityResolver, KnowsItself) {

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <thread>
 
+#include "tests/support/keystore_audit_keys.h"
 #include "tests/support/store_fixture.h"
 
 namespace coffer {
@@ -24,7 +25,9 @@ class FollowTest : public StoreTest {
     keyring_ =
         Keyring::open(keystore, Keyring::Access::kReadOnly, store_.id(), *master_, store_.clock())
             .value();
-    audit_ = AuditLog::open(store_.beside("reader/log"), store_.id(), store_.clock()).value();
+    audit_ = AuditLog::open(store_.beside("reader/log"), store_.id(), store_.clock(),
+                            testing::audit_keys())
+                 .value();
     broker_ = KeyBroker::create(*keyring_, *audit_, store_.clock()).value();
     Vfs::Options options;
     options.read_only = true;

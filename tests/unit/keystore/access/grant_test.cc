@@ -56,6 +56,31 @@ TEST(Rights, AreNamed) {
   }
 }
 
+TEST(Rights, AreWrittenInOneOrder) {
+  EXPECT_EQ(to_string(rights_of({Right::kWrite, Right::kList})), "list,write");
+  EXPECT_EQ(to_string(Rights{}), "");
+  for (std::uint8_t bits = 1; bits < 8; ++bits) {
+    EXPECT_EQ(*rights_from_text(to_string(Rights{bits})), Rights{bits});
+  }
+  for (const char* text : {"", ",", "list,", ",read", "list read", "list,fly"}) {
+    EXPECT_FALSE(rights_from_text(text).ok()) << text;
+  }
+}
+
+TEST(Lifetimes, AreNamed) {
+  Grant grant;
+  EXPECT_EQ(to_string(lifetime_at(grant, kNow)), "active");
+  grant.not_before = kNow;
+  grant.not_after = kNow + 10;
+  EXPECT_EQ(to_string(lifetime_at(grant, kNow - 1)), "not yet");
+  EXPECT_EQ(to_string(lifetime_at(grant, kNow)), "active");
+  EXPECT_EQ(to_string(lifetime_at(grant, kNow + 10)), "expired");
+  grant.revoked_at = kNow;
+  for (const std::int64_t at : {kNow - 1, kNow, kNow + 10}) {
+    EXPECT_EQ(to_string(lifetime_at(grant, at)), "revoked");
+  }
+}
+
 TEST(Rights, HaveTheBitsOfTheKeystore) {
   EXPECT_EQ(rights_of({Right::kList}).bits, 1);
   EXPECT_EQ(rights_of({Right::kRead}).bits, 2);
@@ -146,6 +171,38 @@ TEST(Decide, AnExplicitDenyWinsInAnyOrder) {
     ++orders;
   } while (std::next_permutation(grants.begin(), grants.end(), by_id));
   EXPECT_EQ(orders, 24);
+}
+
+TEST(Decide, ADenyHoldsOfWhomTooLittleIsKnown) {
+  const Selector program = *Selector::parse("unix:path:/usr/bin/curl");
+  const Selector unit = *Selector::parse("systemd:id:a.service");
+  const std::vector<Grant> grants = {allow(1, kAll, {Selector::unix_uid(1000)}),
+                                     allow(2, kAll, {program}),
+                                     deny(3, kAll, {Selector::unix_uid(1000), program, unit})};
+  Identity who = user(1000);
+  EXPECT_TRUE(decide(grants, who, Right::kRead, kNow).allowed);
+  // Neither was read; then one was, and is another.
+  who.known = Sources{};
+  Decision decision = decide(grants, who, Right::kRead, kNow);
+  EXPECT_FALSE(decision.allowed);
+  EXPECT_EQ(decision.code, Code::kDenied);
+  EXPECT_EQ(decision.grant, GrantId{3});
+  EXPECT_EQ(decision.reason, "perhaps denied by a grant: too little is known of the process");
+  who.known = Sources::of(Source::kExecutable);
+  EXPECT_TRUE(decide(grants, who, Right::kRead, kNow).allowed);
+  // One holds, of the other nothing is known; then both hold.
+  who.selectors.push_back(program);
+  std::sort(who.selectors.begin(), who.selectors.end());
+  EXPECT_FALSE(decide(grants, who, Right::kRead, kNow).allowed);
+  who.known.add(Sources::of(Source::kCgroup));
+  EXPECT_TRUE(decide(grants, who, Right::kRead, kNow).allowed);
+  who.selectors.push_back(unit);
+  std::sort(who.selectors.begin(), who.selectors.end());
+  EXPECT_EQ(decide(grants, who, Right::kRead, kNow).reason, "denied by a grant");
+  // What is not known lets nobody in, and does not refuse another user.
+  Identity other = user(1001);
+  other.known = Sources{};
+  EXPECT_EQ(decide(grants, other, Right::kRead, kNow).reason, "no grant");
 }
 
 TEST(Decide, ADenyHitsExactlyTheRightsItNames) {

@@ -34,7 +34,7 @@ TEST(Selector, RefusesEveryOtherForm) {
       "unix:supplementary_gid:", "unix:supplementary_gid:01", "unix:supplementary_gid:4294967295",
       // kinds
       "Unix:uid:1", "UNIX:UID:1", "unix:Uid:1", " unix:uid:1", "\tunix:uid:1", "unix :uid:1",
-      "unix:uid :1", "unix::uid:1", "unix:uids:1", "unix:user:root", "unix:supplementary_gids:1",
+      "unix:uid :1", "unix::uid:1", "unix:uids:1", "unix:users:root", "unix:supplementary_gids:1",
       "unix:supplementarygid:1", "unix:euid:1", "k8s:ns:default", "unix/uid/1", "unix:uid=1"};
   for (const std::string_view text : refused) {
     const auto selector = Selector::parse(text);
@@ -72,12 +72,6 @@ TEST(Selector, OfAnAttestedIdParsesToTheSame) {
     EXPECT_NE(Selector::unix_gid(id), Selector::unix_supplementary_gid(id));
     EXPECT_NE(Selector::unix_uid(id), Selector::unix_gid(id));
   }
-}
-
-TEST(Selector, OfARequestAreTheIdsThatItCarries) {
-  EXPECT_TRUE(Selector::unix_uid(0).is_of_request());
-  EXPECT_TRUE(Selector::unix_gid(7).is_of_request());
-  EXPECT_FALSE(Selector::unix_supplementary_gid(7).is_of_request());
 }
 
 TEST(Selector, NoneOfTheUnknownIdParses) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "keystore/audit/audit_log.h"
+#include "tests/support/keystore_audit_keys.h"
 #include "tests/support/keystore_audit_lines.h"
 #include "tests/support/keystore_process.h"
 #include "tests/support/privileges.h"
@@ -31,7 +32,7 @@ using testing::text_lines;
 class AuditLogFaults : public ::testing::Test {
  protected:
   std::unique_ptr<AuditLog> open() {
-    auto log = AuditLog::open(path_, StoreId{}, clock_);
+    auto log = AuditLog::open(path_, StoreId{}, clock_, testing::audit_keys());
     EXPECT_TRUE(log.ok()) << log.error().message();
     return log.ok() ? std::move(*log) : nullptr;
   }
@@ -165,18 +166,27 @@ TEST_F(AuditLogFaults, ALineThatDoesNotFitIsTakenBackAfterATornOneToo) {
   EXPECT_EQ(json::parse(lines[2]).at("grant"), 4);
 }
 
-TEST_F(AuditLogFaults, ALogCutShortByARotationGoesOn) {
+TEST_F(AuditLogFaults, ALogCutShortBeginsAnew) {
   const auto log = open();
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(append(*log, 100, i).ok());
   std::filesystem::resize_file(path_, 0);
   ASSERT_TRUE(append(*log, 10, 7).ok());
-  EXPECT_EQ(audit_lines(path_).size(), 1U);
+  std::vector<json> lines = audit_lines(path_);
+  ASSERT_EQ(lines.size(), 1U);
+  EXPECT_EQ(lines[0].at("log").at("after").at("lines"), 5);
+  EXPECT_EQ(lines[0].at("log").at("after").at("why"), "the file was cut short");
+  const std::string cut = lines[0].at("log").at("id");
+
   std::filesystem::resize_file(path_, 20);  // within a line
   ASSERT_TRUE(append(*log, 10, 8).ok());
-  const std::vector<std::string> lines = text_lines(path_);
+  ASSERT_TRUE(append(*log, 10, 9).ok());
+  lines = audit_lines(path_);
   ASSERT_EQ(lines.size(), 2U);
-  EXPECT_EQ(lines[0].size(), 20U);
-  EXPECT_EQ(json::parse(lines[1]).at("grant"), 8);
+  EXPECT_EQ(lines[0].at("log").at("after").at("id"), cut);
+  EXPECT_NE(lines[0].at("log").at("id"), cut);
+  EXPECT_EQ(lines[1].at("grant"), 9);
+  // What was left of the one before lies beside it.
+  EXPECT_EQ(text_lines(path_ + "." + cut.substr(0, 8) + ".000000000000")[0].size(), 20U);
 }
 
 TEST_F(AuditLogFaults, AKilledProcessLosesNoLineThatItActedOn) {

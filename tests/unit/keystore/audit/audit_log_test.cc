@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/keystore_audit_keys.h"
 #include "tests/support/keystore_audit_lines.h"
 #include "tests/support/keystore_process.h"
 #include "tests/support/privileges.h"
@@ -40,7 +41,7 @@ AuditEvent admin(std::string_view path) {
 class AuditLogTest : public ::testing::Test {
  protected:
   std::unique_ptr<AuditLog> open(std::chrono::milliseconds wait = std::chrono::seconds(60)) {
-    auto log = AuditLog::open(path_, store_, clock_, wait);
+    auto log = AuditLog::open(path_, store_, clock_, testing::audit_keys(), {.lock_wait = wait});
     EXPECT_TRUE(log.ok()) << log.error().message();
     return log.ok() ? std::move(*log) : nullptr;
   }
@@ -69,6 +70,8 @@ TEST_F(AuditLogTest, ALineSaysAllThatIsKnown) {
   event.reason = "granted";
   event.grant = GrantId{12};
   event.key_version = KeyVersion{3};
+  event.bytes_read = 5'000'000'000;
+  event.bytes_written = 0;
   event.detail = "more";
   const auto before = clock_.now();
   const auto log = open();
@@ -90,8 +93,13 @@ TEST_F(AuditLogTest, ALineSaysAllThatIsKnown) {
        {{"uid", 1000}, {"gid", 0}, {"pid", 4711}, {"selectors", {"unix:gid:0", "unix:uid:1000"}}}},
       {"grant", 12},
       {"key_version", 3},
+      {"bytes_read", 5'000'000'000},
+      {"bytes_written", 0},
       {"reason", "granted"},
-      {"detail", "more"}};
+      {"detail", "more"},
+      {"n", 0},
+      {"mac", lines[0].at("mac")},
+      {"log", lines[0].at("log")}};
   const std::string time = lines[0].at("time");
   EXPECT_THAT(time, ::testing::MatchesRegex(
                         "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}Z"));
@@ -113,8 +121,9 @@ TEST_F(AuditLogTest, WhatIsEmptyIsLeftOut) {
   ASSERT_TRUE(log->append(event).ok());
   const std::vector<json> lines = audit_lines(path_);
   ASSERT_EQ(lines.size(), 1U);
-  EXPECT_EQ(lines[0].size(), 3U);
-  for (const char* key : {"time", "store", "event"}) EXPECT_TRUE(lines[0].contains(key)) << key;
+  EXPECT_EQ(lines[0].size(), 6U);
+  for (const char* key : {"time", "store", "event", "log", "n", "mac"})
+    EXPECT_TRUE(lines[0].contains(key)) << key;
 }
 
 TEST_F(AuditLogTest, NoNameBreaksALine) {
@@ -195,7 +204,7 @@ TEST_F(AuditLogTest, TheFileIsPrivateAndGrows) {
 
 TEST_F(AuditLogTest, OnlyAFileIsALog) {
   const auto refused = [&](const std::string& path) {
-    const auto log = AuditLog::open(path, store_, clock_);
+    const auto log = AuditLog::open(path, store_, clock_, testing::audit_keys());
     EXPECT_FALSE(log.ok()) << path;
     return log.ok() ? Code::kIo : log.error().code;
   };

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "keystore/broker/key_broker.h"
+#include "tests/support/keystore_audit_keys.h"
 #include "tests/support/keystore_audit_lines.h"
 #include "tests/support/keystore_process.h"
 #include "tests/support/keystore_raw_database.h"
@@ -40,7 +41,7 @@ class KeyBrokerLive : public ::testing::Test {
   void start() {
     keyring_ = store_.open();
     file_ = std::move(must_be(keyring_->make_deks(kRootScope, 1)).front());
-    audit_ = must_be(AuditLog::open(log_path_, store_.id, store_.clock));
+    audit_ = must_be(AuditLog::open(log_path_, store_.id, store_.clock, testing::audit_keys()));
     broker_ = must_be(KeyBroker::create(*keyring_, *audit_, store_.clock));
   }
 
@@ -78,6 +79,61 @@ TEST_F(KeyBrokerLive, AChangeOfAnotherProcessIsSeenWithoutAsking) {
   ASSERT_TRUE(revoking.succeeded());
   EXPECT_TRUE(eventually([&] { return ask(guest_) == "revoked"; }));
   EXPECT_EQ(ask(owner_), "ok");
+}
+
+TEST_F(KeyBrokerLive, TellsWhenDecisionsMayHaveChanged) {
+  start();
+  std::atomic<int> told = 0;
+  broker_->when_changed([&] { ++told; });
+  const AccessRequest request{.scope = kRootScope, .who = guest_, .rights = kRead, .path = "/f"};
+  GrantRow ends_soon = selector_grant(kRootScope, {"unix:uid:2"});
+  ends_soon.not_after = store_.clock.unix_seconds() + 3;
+  must_be(keyring_->add_grant(ends_soon));
+  must_be(broker_->reload());
+  EXPECT_EQ(ask(guest_), "ok");
+  EXPECT_TRUE(eventually([&] { return told > 0; }));
+  EXPECT_FALSE(broker_->withdrawn(request, DekId{file_.file, file_.version}).has_value());
+  const std::uint64_t changes = broker_->changes();
+  // Nothing is changed in the keystore now: time alone tells.
+  EXPECT_TRUE(eventually([&] { return broker_->changes() > changes; }));
+  const auto refused = broker_->withdrawn(request, DekId{file_.file, file_.version});
+  ASSERT_TRUE(refused.has_value());
+  EXPECT_EQ(refused->code, Code::kExpired);
+  EXPECT_EQ(refused->errno_value, EKEYEXPIRED);
+  const auto last = testing::audit_lines(log_path_).back();
+  EXPECT_EQ(last.at("event"), "withdraw");
+  EXPECT_EQ(last.at("decision"), "deny");
+  EXPECT_EQ(last.at("file"), file_.file.hex());
+  broker_->when_changed(nullptr);
+  const int before = told;
+  must_be(broker_->reload());
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  EXPECT_EQ(told, before);
+}
+
+/// Who was let in and is denied, or has no grant left, has had it revoked: open files say so.
+TEST_F(KeyBrokerLive, WithdrawnIsRevokedOrExpired) {
+  start();
+  const AccessRequest owners{.scope = kRootScope, .who = owner_, .rights = kRead, .path = "/f"};
+  EXPECT_FALSE(broker_->withdrawn(owners, std::nullopt).has_value());
+  GrantRow deny = selector_grant(kRootScope, {"unix:uid:1"});
+  deny.deny = true;
+  must_be(keyring_->add_grant(deny));
+  must_be(broker_->reload());
+  const auto refused = broker_->withdrawn(owners, std::nullopt);
+  ASSERT_TRUE(refused.has_value());
+  EXPECT_EQ(refused->errno_value, EKEYREVOKED);
+}
+
+TEST_F(KeyBrokerLive, WhatIsReleasedStaysSoWhileThePolicyCannotBeRead) {
+  start();
+  const AccessRequest request{.scope = kRootScope, .who = owner_, .rights = kRead, .path = "/f"};
+  RawDatabase raw(store_.path);
+  raw.run("UPDATE grants SET everyone = 1");
+  EXPECT_TRUE(eventually([&] { return ask(owner_) == "corrupt"; }));
+  EXPECT_FALSE(broker_->withdrawn(request, std::nullopt).has_value());
+  raw.run("UPDATE grants SET everyone = 0");
+  EXPECT_TRUE(eventually([&] { return ask(owner_) == "ok"; }));
 }
 
 TEST_F(KeyBrokerLive, AChangeOfItsOwnIsSeenOnReload) {
@@ -241,8 +297,8 @@ TEST(KeyBrokerStart, AChangeWhileTheBrokerIsMadeIsNotMissed) {
   for (int i = 0; i < 12; ++i) {
     auto each = std::make_unique<Case>();
     each->keyring = each->store.open();
-    each->audit =
-        must_be(AuditLog::open(each->store.dir.file("log"), each->store.id, each->store.clock));
+    each->audit = must_be(AuditLog::open(each->store.dir.file("log"), each->store.id,
+                                         each->store.clock, testing::audit_keys()));
     std::atomic<int> changes{0};
     std::atomic<bool> made{false};
     std::thread changing([&] {

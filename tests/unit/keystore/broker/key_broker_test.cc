@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/keystore_audit_keys.h"
 #include "tests/support/keystore_audit_lines.h"
 #include "tests/support/keystore_raw_database.h"
 #include "tests/support/keystore_store.h"
@@ -44,7 +45,8 @@ class KeyBrokerTest : public ::testing::Test {
   }
 
   void start(std::chrono::milliseconds lock_wait = seconds(60)) {
-    audit_ = must_be(AuditLog::open(log_path_, store_.id, store_.clock, lock_wait));
+    audit_ = must_be(AuditLog::open(log_path_, store_.id, store_.clock, testing::audit_keys(),
+                                    {.lock_wait = lock_wait}));
     broker_ = must_be(KeyBroker::create(*keyring_, *audit_, store_.clock));
   }
 
@@ -108,7 +110,9 @@ TEST_F(KeyBrokerTest, ReleasesAKeyAndSaysSo) {
       {"grant", 2},
       {"key_version", 1},
       {"reason", "granted"}};
-  expected["time"] = all[0].at("time");
+  for (const char* const of_the_log : {"time", "log", "n", "mac"}) {
+    expected[of_the_log] = all[0].at(of_the_log);
+  }
   EXPECT_EQ(all[0], expected);
 }
 
@@ -313,8 +317,16 @@ TEST_F(KeyBrokerTest, ALookupIsLetInByWhatTheRequestSaysOrNotAtAll) {
   deny.deny = true;
   must_be(keyring_->add_grant(deny));
   ASSERT_TRUE(broker_->reload().ok());
-  EXPECT_EQ(broker_->find_names(asked), nullptr);
+  Identity by_request = reader_;
+  by_request.known = Sources{};
+  EXPECT_EQ(broker_->find_names(request(by_request, models_, kList, "/models")), nullptr);
   EXPECT_EQ(outcome(broker_->release_names(asked, KeyBroker::Lines::kRefusals)), "ok");
+  // A grant that asks for more keeps nobody from being let in by another.
+  deny.deny = false;
+  must_be(keyring_->revoke_grant(must_be(broker_->policy())->grants(models_).back().id));
+  must_be(keyring_->add_grant(deny));
+  ASSERT_TRUE(broker_->reload().ok());
+  EXPECT_NE(broker_->find_names(request(by_request, models_, kList, "/models")), nullptr);
 }
 
 TEST_F(KeyBrokerTest, NamesLiveAsLongAsOtherKeys) {

@@ -200,13 +200,47 @@ TEST(Policy, AGrantOfTheRootMakesNoWay) {
   EXPECT_FALSE(policy.on_the_way("/models", user(1), kNow));
 }
 
-TEST(Policy, KnowsWhetherItsGrantsAskForMoreThanARequestSays) {
+TEST(Policy, KnowsWhatItsGrantsAskForBeyondARequest) {
   PolicySnapshot snapshot = tree();
   snapshot.grants = {grant(1, 1, 1, {"unix:uid:5"}), grant(2, 2, 1, {"unix:gid:6"}),
                      grant(3, 3, 1, {})};
-  EXPECT_FALSE(policy_of(snapshot).asks_beyond_request());
+  EXPECT_EQ(policy_of(snapshot).sources(), Sources{});
   snapshot.grants.push_back(grant(4, 4, 1, {"unix:uid:5", "unix:supplementary_gid:6"}));
-  EXPECT_TRUE(policy_of(snapshot).asks_beyond_request());
+  EXPECT_EQ(policy_of(snapshot).sources(), Sources::of(Source::kGroups));
+  snapshot.grants.push_back(grant(5, 4, 1, {"unix:user:joe", "container:none"}));
+  EXPECT_EQ(policy_of(snapshot).sources(),
+            Sources::of(Source::kGroups, Source::kUserName, Source::kCgroup, Source::kNamespaces));
+}
+
+TEST(Policy, NothingIsGrantedInAScopeThatIsNotInUse) {
+  for (const auto& [state, allowed] : {std::pair{KeyState::kActive, true},
+                                       {KeyState::kSuspended, false},
+                                       {KeyState::kDeactivated, false},
+                                       {KeyState::kCompromised, false},
+                                       {KeyState::kDestroyed, false}}) {
+    PolicySnapshot snapshot = tree();
+    snapshot.scopes[1].state = state;
+    snapshot.grants = {grant(1, 2, 7, {}), grant(2, 1, 7, {})};
+    const Policy policy = policy_of(snapshot);
+    const Decision decision = policy.decide(ScopeId{2}, user(1), kRead, kNow);
+    EXPECT_EQ(decision.allowed, allowed);
+    EXPECT_TRUE(allowed || decision.code == Code::kRevoked);
+    EXPECT_TRUE(policy.decide(ScopeId{1}, user(1), kRead, kNow).allowed) << "that of another";
+  }
+}
+
+TEST(Policy, KnowsWhenTimeChangesItNext) {
+  PolicySnapshot snapshot = tree();
+  EXPECT_EQ(policy_of(snapshot).next_change(kNow), std::nullopt);
+  snapshot.grants = {grant(1, 2, 7, {}), grant(2, 1, 7, {}), grant(3, 1, 7, {})};
+  snapshot.grants[0].not_before = kNow + 10;
+  snapshot.grants[0].not_after = kNow + 20;
+  snapshot.grants[1].not_after = kNow;
+  const Policy policy = policy_of(snapshot);
+  EXPECT_EQ(policy.next_change(kNow - 1), kNow);
+  EXPECT_EQ(policy.next_change(kNow), kNow + 10);
+  EXPECT_EQ(policy.next_change(kNow + 10), kNow + 20);
+  EXPECT_EQ(policy.next_change(kNow + 20), std::nullopt);
 }
 
 TEST(Policy, RefusesAGrantItDoesNotUnderstand) {

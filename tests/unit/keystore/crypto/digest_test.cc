@@ -94,6 +94,18 @@ TEST(Hmac, PiecesCountAsJoined) {
   EXPECT_EQ(key.mac(Bytes{}), HmacStream(kKey).finish());
 }
 
+TEST(Sha256, OfPiecesIsThatOfTheWhole) {
+  const ByteVector data = patterned(300, 3);
+  for (std::size_t cut = 0; cut <= data.size(); cut += 13) {
+    Sha256Stream stream;
+    stream.add(Bytes(data).first(cut));
+    stream.add({});
+    stream.add(Bytes(data).subspan(cut));
+    EXPECT_EQ(stream.finish(), sha256(data)) << cut;
+  }
+  EXPECT_EQ(Sha256Stream().finish(), sha256({}));
+}
+
 TEST(Hmac, MacLeavesTheKeyAsItWas) {
   const HmacKey key(kKey);
   const Digest first = key.mac(as_bytes("a"));

@@ -1,0 +1,213 @@
+#include "fs/identity/watched_thread.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "fs/identity/machine.h"
+#include "fs/identity/pidfd.h"
+#include "fs/identity/proc_files.h"
+#include "fs/identity/thread_status.h"
+
+namespace coffer {
+namespace {
+
+/// Of a thread that executes one program after another it stays unknown what it executes.
+constexpr int kAttempts = 4;
+
+void add(Identity& identity, std::string_view kind, std::string_view value) {
+  // What is not in its selector's form can't be granted to.
+  if (auto selector = Selector::attested(kind, value))
+    identity.selectors.push_back(std::move(*selector));
+}
+
+std::vector<Selector> selectors_of(const CgroupFacts& facts) {
+  Identity all;
+  const auto add_if_known = [&](std::string_view kind, const std::optional<std::string>& value) {
+    if (value.has_value()) add(all, kind, *value);
+  };
+  add_if_known("cgroup:path:", facts.path);
+  add_if_known("systemd:id:", facts.unit);
+  add_if_known("slurm:job_id:", facts.job);
+  add_if_known("slurm:step:", facts.step);
+  add_if_known("docker:id:", facts.docker);
+  add_if_known("k8s:pod-uid:", facts.pod);
+  add_if_known("k8s:container-id:", facts.container);
+  return std::move(all.selectors);
+}
+
+/// This process's own; it stays in them.
+const std::string& own_namespace(const char* name) {
+  static const std::string mounts = read_link(AT_FDCWD, "/proc/self/ns/mnt").value_or("");
+  static const std::string processes = read_link(AT_FDCWD, "/proc/self/ns/pid").value_or("");
+  return std::string_view(name) == "ns/mnt" ? mounts : processes;
+}
+
+}  // namespace
+
+std::optional<WatchedThread> WatchedThread::open(pid_t tid) {
+  const std::string path = "/proc/" + std::to_string(tid);
+  UniqueFd dir(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!dir.valid()) return std::nullopt;
+  return WatchedThread(tid, std::move(dir));
+}
+
+std::optional<std::string_view> WatchedThread::read(UniqueFd& file, const char* name) {
+  if (!file.valid()) file = UniqueFd(::openat(dir_.get(), name, O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return std::nullopt;
+  return read_record(file.get(), buffer_);
+}
+
+bool WatchedThread::exists() const { return ::faccessat(dir_.get(), "status", F_OK, 0) == 0; }
+
+bool WatchedThread::read_status() {
+  const auto text = read(status_, "status");
+  auto status = text.has_value() ? parse_thread_status(*text) : std::nullopt;
+  if (!status.has_value()) return false;
+  tgid_ = status->tgid;
+  without_program_ = status->without_program;
+  groups_ = std::move(status->groups);
+  return true;
+}
+
+bool WatchedThread::read_cgroups() {
+  const auto text = read(cgroups_, "cgroup");
+  if (!text.has_value()) return false;
+  if (cgroup_.has_value() && *text == cgroup_text_) return true;
+  cgroup_ = parse_cgroups(*text);
+  cgroup_text_ = *text;
+  cgroup_selectors_.clear();
+  if (cgroup_.has_value()) cgroup_selectors_ = selectors_of(*cgroup_);
+  return cgroup_.has_value();
+}
+
+void WatchedThread::add_groups(Identity& identity, Sources asked, AccountNames& names) const {
+  if (asked.contains(Source::kGroups)) {
+    identity.known.add(Sources::of(Source::kGroups));
+    for (const gid_t group : groups_)
+      identity.selectors.push_back(Selector::unix_supplementary_gid(group));
+  }
+  if (asked.contains(Source::kUserName)) {
+    const AccountNames::Name user = names.user(identity.uid);
+    if (user.known) identity.known.add(Sources::of(Source::kUserName));
+    if (user.name.has_value()) add(identity, "unix:user:", *user.name);
+  }
+  if (!asked.contains(Source::kGroupNames)) return;
+  bool known = true;
+  const auto add_name = [&](std::string_view kind, gid_t group) {
+    const AccountNames::Name name = names.group(group);
+    known &= name.known;
+    if (name.name.has_value()) add(identity, kind, *name.name);
+  };
+  add_name("unix:group:", identity.gid);
+  if (asked.contains(Source::kGroups)) {
+    for (const gid_t group : groups_) add_name("unix:supplementary_group:", group);
+  }
+  if (known) identity.known.add(Sources::of(Source::kGroupNames));
+}
+
+void WatchedThread::add_executable(Identity& identity, const Executable& executable,
+                                   Sources asked) const {
+  Sources known = executable.known;
+  known.bits &= asked.bits;
+  identity.known.add(known);
+  if (known.contains(Source::kExecutable) && executable.path.has_value())
+    add(identity, "unix:path:", *executable.path);
+  if (known.contains(Source::kExecutableHash) && executable.sha256.has_value())
+    add(identity, "unix:sha256:", *executable.sha256);
+}
+
+void WatchedThread::add_label(Identity& identity) {
+  if (!has_selinux()) {
+    identity.known.add(Sources::of(Source::kLabel));
+    return;
+  }
+  UniqueFd file;
+  const auto text = read(file, "attr/current");
+  if (!text.has_value()) return;
+  identity.known.add(Sources::of(Source::kLabel));
+  if (const auto label = parse_label(*text)) add(identity, "selinux:label:", *label);
+}
+
+void WatchedThread::add_container(Identity& identity) {
+  // A process stays in its pid namespace; mounts it may leave at any time.
+  if (!processes_.has_value()) processes_ = read_link(dir_.get(), "ns/pid");
+  const auto mounts = read_link(dir_.get(), "ns/mnt");
+  if (!processes_.has_value() || !mounts.has_value()) return;
+  identity.known.add(Sources::of(Source::kNamespaces));
+  if (*processes_ == own_namespace("ns/pid") && *mounts == own_namespace("ns/mnt") &&
+      identity.known.contains(Source::kCgroup) && !cgroup_->like_a_container)
+    add(identity, "container:none", "");
+}
+
+std::optional<Identity> WatchedThread::gather(const Caller& caller, Sources asked, bool executes,
+                                              SharedFacts& shared) {
+  Identity identity = identity_of_request(caller);
+  bool alive = false;
+  // Whose thread it is stays so; a thread without a program may get one.
+  if (tgid_ == 0 || without_program_ || asked.contains(Source::kGroups)) {
+    if (!read_status()) return std::nullopt;
+    alive = true;
+  }
+  identity.pid = tgid_;
+  if (without_program_) {
+    identity.selectors.clear();
+    return identity;
+  }
+  add_groups(identity, asked, shared.names);
+  if (asked.contains(Source::kCgroup) && read_cgroups()) {
+    alive = true;
+    identity.known.add(Sources::of(Source::kCgroup));
+    identity.selectors.insert(identity.selectors.end(), cgroup_selectors_.begin(),
+                              cgroup_selectors_.end());
+  }
+  if (asked.contains(Source::kNamespaces)) add_container(identity);
+  if (asked.contains(Source::kLabel)) add_label(identity);
+  if (asked.contains(Source::kHost)) {
+    identity.known.add(Sources::of(Source::kHost));
+    if (const auto name = machine_name()) add(identity, "host:name:", *name);
+    if (const auto& id = machine_id()) add(identity, "host:machine-id:", *id);
+  }
+  // Of one that is gone nothing is said, not even what was read before.
+  if (!alive && !executes && !exists()) return std::nullopt;
+  return identity;
+}
+
+std::optional<Identity> WatchedThread::identify(const Caller& caller, Sources asked,
+                                                SharedFacts& shared) {
+  Sources program = Sources::of(Source::kExecutable, Source::kExecutableHash);
+  Sources rest = asked;
+  program.bits &= asked.bits;
+  rest.bits &= static_cast<std::uint16_t>(~program.bits);
+  // The number is this thread's if the thread is there afterwards, through its entry.
+  pid_t process = 0;
+  if (tgid_ == 0 && !rest.contains(Source::kGroups)) process = process_of(tid_).value_or(0);
+  std::optional<Identity> identity;
+  for (int i = 0; i < kAttempts; ++i) {
+    // What a thread is allowed, and where it is put, may change with what it executes: all that is
+    // said is true of one program, which is the same before and after the rest is read.
+    const Executable* const executable =
+        program == Sources{} ? nullptr
+                             : executable_.read(dir_.get(), program, shared.mounts, shared.hashes);
+    bool executes = executable != nullptr;
+    if (process != 0) {
+      executes = executes || find_file(dir_.get(), "exe").has_value();
+      if (executes) tgid_ = process;
+      process = 0;
+    }
+    identity = gather(caller, rest, executes && rest == Sources{}, shared);
+    if (!identity.has_value()) return std::nullopt;
+    if (executable == nullptr || identity->selectors.empty()) break;
+    if (rest != Sources{} && find_file(dir_.get(), "exe") != executable->found) continue;
+    add_executable(*identity, *executable, program);
+    break;
+  }
+  std::sort(identity->selectors.begin(), identity->selectors.end());
+  identity->selectors.erase(std::unique(identity->selectors.begin(), identity->selectors.end()),
+                            identity->selectors.end());
+  return identity;
+}
+
+}  // namespace coffer

@@ -1,0 +1,43 @@
+#include "fs/vfs/admission.h"
+
+#include <algorithm>
+
+namespace coffer {
+
+std::shared_ptr<Admission> Admissions::add(std::shared_ptr<const Identity> who,
+                                           const Admission::To& to) {
+  auto made = std::make_unique<Admission>(std::move(who), to);
+  std::shared_ptr<Admission> shared(made.release(), [this](Admission* last) { drop(last); });
+  MutexLock lock(mutex_);
+  known_.emplace(shared.get(), shared);
+  return shared;
+}
+
+void Admissions::drop(Admission* admission) {
+  const std::unique_ptr<Admission> gone(admission);
+  MutexLock lock(mutex_);
+  known_.erase(admission);
+}
+
+std::vector<std::shared_ptr<Admission>> Admissions::standing() const {
+  std::vector<std::shared_ptr<Admission>> all;
+  MutexLock lock(mutex_);
+  all.reserve(known_.size());
+  for (const auto& [key, weak] : known_) {
+    // One that is about to go needs no decision; it waits for this lock.
+    auto admission = weak.lock();
+    if (admission != nullptr && !admission->withdrawn()) all.push_back(std::move(admission));
+  }
+  return all;
+}
+
+bool Admissions::someone_writes(InodeId inode) const {
+  MutexLock lock(mutex_);
+  return std::any_of(known_.begin(), known_.end(), [&](const auto& entry) {
+    const Admission& admission = *entry.first;
+    return admission.to().inode == inode && admission.to().rights.contains(Right::kWrite) &&
+           !admission.withdrawn();
+  });
+}
+
+}  // namespace coffer

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "fs/vfs/types.h"
+#include "keystore/access/grant.h"
+#include "keystore/base/mutex.h"
+#include "keystore/broker/key_broker.h"
+
+namespace coffer {
+
+/// What one open(2) or opendir(3) was let in by, for as long as its handle lives: decided then, and
+/// again whenever grants may have changed. Once it is withdrawn it stays so. Thread-safe.
+class Admission {
+ public:
+  struct To {
+    ScopeId scope;
+    Rights rights;
+    InodeId inode;
+    std::optional<DekId> key = {};  ///< none of a directory
+  };
+  Admission(std::shared_ptr<const Identity> who, const To& to) : who_(std::move(who)), to_(to) {}
+
+  [[nodiscard]] const Identity& who() const { return *who_; }
+  [[nodiscard]] const To& to() const { return to_; }
+
+  /// `reason` is EKEYREVOKED or EKEYEXPIRED.
+  void withdraw(int reason) { reason_.store(reason, std::memory_order_release); }
+  [[nodiscard]] bool withdrawn() const { return reason_.load(std::memory_order_acquire) != 0; }
+  /// kRevoked or kExpired once it is withdrawn.
+  [[nodiscard]] Result<void> check() const {
+    const int reason = reason_.load(std::memory_order_acquire);
+    if (reason == 0) return {};
+    return Error{reason == EKEYEXPIRED ? Code::kExpired : Code::kRevoked, reason, "withdrawn"};
+  }
+
+  /// What the kernel had of the file's content when it was withdrawn is dropped.
+  void note_dropped() { dropped_.store(true, std::memory_order_release); }
+  [[nodiscard]] bool dropped() const { return dropped_.load(std::memory_order_acquire); }
+
+ private:
+  const std::shared_ptr<const Identity> who_;
+  const To to_;
+  std::atomic<int> reason_{0};
+  std::atomic<bool> dropped_{false};
+};
+
+/// All there are. Thread-safe.
+class Admissions {
+ public:
+  /// Known until the last pointer to it goes, which must be before this does.
+  std::shared_ptr<Admission> add(std::shared_ptr<const Identity> who, const Admission::To& to);
+  /// Those that are not withdrawn.
+  [[nodiscard]] std::vector<std::shared_ptr<Admission>> standing() const;
+  /// True if one of them is to write to this file.
+  [[nodiscard]] bool someone_writes(InodeId inode) const;
+
+ private:
+  void drop(Admission* admission);
+
+  mutable Mutex mutex_;
+  std::unordered_map<Admission*, std::weak_ptr<Admission>> known_ GUARDED_BY(mutex_);
+};
+
+}  // namespace coffer
