@@ -7,16 +7,6 @@ namespace {
 
 constexpr auto kPolicyPoll = std::chrono::milliseconds(500);
 
-std::string rights_text(Rights rights) {
-  std::string text;
-  for (const Right right : {Right::kList, Right::kRead, Right::kWrite}) {
-    if (!rights.contains(right)) continue;
-    if (!text.empty()) text += ",";
-    text += to_string(right);
-  }
-  return text;
-}
-
 Error refusal(const AccessRequest& request, const Decision& decision) {
   int errno_value = EACCES;
   if (decision.code == Code::kRevoked) errno_value = EKEYREVOKED;
@@ -271,7 +261,7 @@ Result<void> KeyBroker::write_line(std::string_view what, const AccessRequest& r
   AuditEvent event;
   event.event = what;
   event.decision = decision.allowed ? "allow" : "deny";
-  const std::string rights = rights_text(request.rights);
+  const std::string rights = to_string(request.rights);
   event.right = rights;
   if (scope != nullptr) event.scope = scope->path;
   event.path = request.path;

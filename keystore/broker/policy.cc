@@ -42,6 +42,8 @@ Result<Policy> Policy::from(const PolicySnapshot& snapshot) {
   policy.xattrs_ = snapshot.xattrs;
   policy.generation_ = snapshot.generation;
   policy.scopes_ = snapshot.scopes;
+  for (std::size_t index = 0; index < policy.scopes_.size(); ++index)
+    policy.by_id_.emplace(policy.scopes_[index].id, index);
   for (const GrantRow& row : snapshot.grants) {
     Grant grant = TRY(grant_from(row));
     for (const Selector& selector : grant.selectors) policy.sources_.add(selector.sources());
@@ -53,9 +55,8 @@ Result<Policy> Policy::from(const PolicySnapshot& snapshot) {
 }
 
 const ScopeRow* Policy::scope(ScopeId id) const {
-  const auto found = std::find_if(scopes_.begin(), scopes_.end(),
-                                  [&](const ScopeRow& row) { return row.id == id; });
-  return found == scopes_.end() ? nullptr : &*found;
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : &scopes_[found->second];
 }
 
 const ScopeRow* Policy::scope_at(std::string_view path) const {
@@ -89,7 +90,7 @@ Decision Policy::decide(ScopeId scope_id, const Identity& who, Rights wanted,
         in->state == KeyState::kSuspended ? "the scope is suspended" : "the scope was revoked";
     return last;
   }
-  for (const Right right : {Right::kList, Right::kRead, Right::kWrite}) {
+  for (const Right right : kAllRights) {
     if (!wanted.contains(right)) continue;
     last = coffer::decide(grants(scope_id), who, right, now);
     if (!last.allowed) break;

@@ -50,6 +50,7 @@ class Policy {
   bool xattrs_ = false;
   std::uint64_t generation_ = 0;
   std::vector<ScopeRow> scopes_;
+  std::map<ScopeId, std::size_t> by_id_;  // each the index of a scope
   std::map<ScopeId, std::vector<Grant>> grants_;
   Sources sources_;
 };
