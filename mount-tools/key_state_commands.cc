@@ -1,9 +1,7 @@
-#include <fcntl.h>
-
 #include <CLI/CLI.hpp>
 
 #include "mount-tools/commands.h"
-#include "mount-tools/tree.h"
+#include "mount-tools/file_key.h"
 #include "mount-tools/wiring.h"
 
 namespace coffer {
@@ -22,43 +20,10 @@ struct Transition {
   KeyState to;
 };
 
-/// The file behind a path, by what its header says: it can't be opened once its key is suspended.
-/// Where it can, the header is authentic.
-Result<FileId> file_at(const KeyStateOptions& options, const std::string& path) {
-  const auto store = TRY(OpenStore::open_read_only(options.store, options.passphrase));
-  const Who who = store->vfs().who(Caller::self());
-  const Found found = TRY(find_path(store->vfs(), who, path));
-  if (!S_ISREG(found.attributes.st_mode)) {
-    return Error{Code::kInvalid, 0,
-                 path + " is neither a file nor the root of a scope; they alone have keys"};
-  }
-  auto handle = store->vfs().open(who, found.inode.get(), O_RDONLY);
-  if (handle) {
-    const OpenHandle held(store->vfs(), std::move(*handle));
-    return held.get().file->content().keys().file;
-  }
-  if (handle.error().code != Code::kRevoked) return std::move(handle).error();
-  return store->vfs().claimed_file(who, found.inode.get());
-}
-
 Result<FileId> file_named(const KeyStateOptions& options) {
-  if (options.what.starts_with("/")) return file_at(options, TRY(normalise_path(options.what)));
-  const auto bytes = from_hex(options.what);
-  if (bytes && bytes->size() == 16) return FileId::from(*bytes);
-  return Error{Code::kInvalid, 0,
-               options.what + " is neither a path (from /) nor a file id (32 hex digits)"};
-}
-
-Result<DekId> newest_key(Keyring& keyring, FileId file) {
-  std::optional<DekId> newest;
-  TRY(keyring.visit_keys(
-      [&](const KeyRow& key) {
-        if (key.file == file) newest = DekId{key.file, key.version};
-        return key.file == file;
-      },
-      file));
-  if (newest.has_value()) return *newest;
-  return Error{Code::kNotFound, 0, "the keystore has no key of file " + file.hex()};
+  if (!options.what.starts_with("/")) return file_id_from(options.what);
+  const auto store = TRY(OpenStore::open_read_only(options.store, options.passphrase));
+  return file_at(store->vfs(), options.what);
 }
 
 Result<int> change_state(const KeyStateOptions& options, const Transition& transition) {
@@ -79,8 +44,8 @@ Result<int> change_state(const KeyStateOptions& options, const Transition& trans
                  "the key of a single file is deactivated by deleting the file; give --compromised "
                  "to end its use for good, or use: coffer key suspend"};
   }
-  const DekId key = TRY(newest_key(*session.keyring, TRY(file_named(options))));
-  TRY(session.keyring->set_key_state(key, transition.to));
+  const KeyRow key = TRY(newest_key(*session.keyring, TRY(file_named(options))));
+  TRY(session.keyring->set_key_state({key.file, key.version}, transition.to));
   TRY(session.note("", done + " " + key.file.hex()));
   return 0;
 }
