@@ -32,6 +32,8 @@ void add_key_commands(CLI::App& key, ChosenCommand& chosen);
 
 /// The path of the scope that has its root at `given`; kNotFound if there is none.
 Result<std::string> scope_root(const PolicySnapshot& snapshot, const std::string& given);
+/// "?" if there is none.
+std::string scope_path(const PolicySnapshot& snapshot, ScopeId id);
 
 /// What `coffer key show` prints of one key.
 void print_key(const KeyRow& key, const PolicySnapshot& policy, bool json);

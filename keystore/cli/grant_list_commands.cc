@@ -6,6 +6,7 @@
 
 #include "keystore/access/grant.h"
 #include "keystore/base/clock.h"
+#include "keystore/cli/commands.h"
 #include "keystore/cli/grant_text.h"
 #include "keystore/cli/keystore_session.h"
 #include "keystore/cli/print_json.h"

@@ -4,6 +4,7 @@
 
 #include "keystore/access/grant.h"
 #include "keystore/base/clock.h"
+#include "keystore/cli/commands.h"
 
 namespace coffer {
 
@@ -18,13 +19,6 @@ std::string who_text(const GrantRow& grant) {
 }
 
 std::string effect_text(const GrantRow& grant) { return grant.deny ? "deny" : "allow"; }
-
-std::string scope_path(const PolicySnapshot& policy, ScopeId id) {
-  for (const ScopeRow& scope : policy.scopes) {
-    if (scope.id == id) return scope.path;
-  }
-  return "?";
-}
 
 nlohmann::ordered_json grant_json(const GrantRow& grant, const PolicySnapshot& policy,
                                   std::int64_t now) {

@@ -18,9 +18,6 @@ std::string who_text(const GrantRow& grant);
 /// "allow" or "deny".
 std::string effect_text(const GrantRow& grant);
 
-/// The path of a grant's scope.
-std::string scope_path(const PolicySnapshot& policy, ScopeId id);
-
 /// A grant as `coffer grant list --json` and `show --json` have it.
 nlohmann::ordered_json grant_json(const GrantRow& grant, const PolicySnapshot& policy,
                                   std::int64_t now);

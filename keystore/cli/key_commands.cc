@@ -21,17 +21,10 @@ struct KeyOptions {
   PassphraseOptions passphrase;
 };
 
-std::string path_of(const PolicySnapshot& policy, ScopeId id) {
-  for (const ScopeRow& scope : policy.scopes) {
-    if (scope.id == id) return scope.path;
-  }
-  return "?";
-}
-
 nlohmann::ordered_json key_json(const KeyRow& key, const PolicySnapshot& policy) {
   return {{"file", key.file.hex()},
           {"version", key.version.value},
-          {"scope", path_of(policy, key.scope)},
+          {"scope", scope_path(policy, key.scope)},
           {"state", to_string(key.state)},
           {"wrapped_by",
            key.kek_version.value == 0 ? "master" : "kek v" + std::to_string(key.kek_version.value)},
@@ -56,7 +49,7 @@ Result<int> list_keks(Keyring& keyring, const KeyOptions& options, const PolicyS
   std::vector<std::vector<std::string>> rows = {
       {"SCOPE", "KEK", "STATE", "FILES", "OTHER KEYS", "CREATED"}};
   for (const KekRow& kek : TRY(keyring.keks())) {
-    const std::string path = path_of(policy, kek.scope);
+    const std::string path = scope_path(policy, kek.scope);
     if (!options.scope.empty() && path != options.scope) continue;
     const Count count = counts[{kek.scope, kek.version}];
     rows.push_back({path, "v" + std::to_string(kek.version.value),
@@ -82,7 +75,7 @@ Result<int> list_file_keys(Keyring& keyring, const KeyOptions& options,
   if (!options.json) std::puts("FILE                              VERSION  STATE           SCOPE");
   bool first = true;
   TRY(keyring.visit_keys([&](const KeyRow& key) {
-    const std::string path = path_of(policy, key.scope);
+    const std::string path = scope_path(policy, key.scope);
     if (!options.scope.empty() && path != options.scope) return true;
     if (options.json) {
       // Line by line: there may be millions.
@@ -118,7 +111,7 @@ void print_key(const KeyRow& key, const PolicySnapshot& policy, bool json) {
   print_table(
       {{"file", key.file.hex()},
        {"DEK", "v" + std::to_string(key.version.value)},
-       {"scope", path_of(policy, key.scope)},
+       {"scope", scope_path(policy, key.scope)},
        {"state", std::string(to_string(key.state))},
        {"wrapped by", key.kek_version.value == 0 ? "the master key"
                                                  : "KEK v" + std::to_string(key.kek_version.value)},

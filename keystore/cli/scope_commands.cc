@@ -93,6 +93,13 @@ Result<std::string> scope_root(const PolicySnapshot& snapshot, const std::string
                    policy.scope_containing(path).path};
 }
 
+std::string scope_path(const PolicySnapshot& snapshot, ScopeId id) {
+  for (const ScopeRow& scope : snapshot.scopes) {
+    if (scope.id == id) return scope.path;
+  }
+  return "?";
+}
+
 void add_passphrase_options(CLI::App& verb, PassphraseOptions& options) {
   verb.add_option("--passphrase-file", options.file,
                   "Read the passphrase from the first line of FILE");
