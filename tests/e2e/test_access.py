@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Callable
 
 from files import random_bytes
-from harness import CofferTest
-from processes import ALICE, BOB, SELF, User, as_user, coffer, drop_caches, in_processes, need_root, run, wait_until
-from stores import Mount, Store
+from mounted import MountedTest
+from processes import ALICE, BOB, SELF, User, as_user, coffer, drop_caches, in_processes, run, wait_until
 
 DEADLINE = 3.0  # within a second, says the design; a busy machine is given more
 
@@ -44,25 +43,11 @@ def read(path: str | Path) -> bytes:
         return stream.read()
 
 
-class AccessTest(CofferTest):
-    """A store of root's, mounted, that only root is granted."""
-
-    store: Store
-    mount: Mount
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        need_root()
+class AccessTest(MountedTest):
+    """With a few files."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.store = self.new_store()
-        self.mount = self.new_mount(self.store)
-        self.top = self.mount.path
-        os.umask(0)
-        self.addCleanup(os.umask, 0o022)
-        os.chmod(self.top, 0o777)
         (self.top / "dir").mkdir(0o777)
         for name in ("file", "dir/file"):
             put(self.top / name, b"content of " + name.encode())

@@ -9,9 +9,8 @@ import time
 import unittest
 from pathlib import Path
 
-from harness import CofferTest
-from processes import ALICE, BINARY, BOB, SELF, Outcome, User, as_user, coffer, drop_caches, need_root, start, wait_until
-from stores import Mount, Store
+from mounted import MountedTest
+from processes import ALICE, BINARY, BOB, SELF, Outcome, User, as_user, coffer, drop_caches, start, wait_until
 
 TEAM = 4242
 MEMBER = User(ALICE.uid, ALICE.gid, (TEAM,))
@@ -31,21 +30,11 @@ def attempt(path: Path, right: str) -> int:
     return 0
 
 
-class GrantsTest(CofferTest):
-    """A store with a scope inside, mounted; modes are open, so that grants alone decide."""
-
-    store: Store
-    mount: Mount
+class GrantsTest(MountedTest):
+    """With a scope inside."""
 
     def setUp(self) -> None:
         super().setUp()
-        need_root()
-        self.store = self.new_store()
-        self.mount = self.new_mount(self.store)
-        self.top = self.mount.path
-        os.umask(0)
-        self.addCleanup(os.umask, 0o022)
-        os.chmod(self.top, 0o777)
         (self.top / "dir").mkdir(0o777)
         self.store.coffer("scope", "create", self.store.path, "/dir/llama")
         self.store.grant("/dir/llama", "--selector", "unix:uid:0")

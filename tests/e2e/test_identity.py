@@ -8,31 +8,19 @@ import socket
 import unittest
 from pathlib import Path
 
-from harness import CofferTest
-from processes import ALICE, User, run, need_root, wait_until
-from stores import Mount, Store
+from mounted import MountedTest
+from processes import ALICE, User, run, wait_until
 
 DAEMON = User(1, 1)  # has a name on every system
 CONTENT = "what is to be read\n"
 
 
-class Programs(CofferTest):
-    """A store that only root is granted, and copies of a program."""
-
-    store: Store
-    mount: Mount
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        need_root()
+class Programs(MountedTest):
+    """With a file, and copies of a program."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.store = self.new_store()
-        self.mount = self.new_mount(self.store)
-        os.chmod(self.mount.path, 0o755)
-        self.file = self.mount.path / "file"
+        self.file = self.top / "file"
         self.file.write_text(CONTENT)
         self.bin = self.place("bin")
         self.bin.mkdir()

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <map>
 
+#include "grants.h"
 #include "random_grants.h"
 
 namespace coffer {
 namespace {
 
+using testing::allow;
 using testing::describe;
 using testing::RandomGrants;
 using Part = GrantFinding::Part;
@@ -23,24 +25,14 @@ Identity known_as(std::vector<Selector> selectors) {
   return identity;
 }
 
-Grant grant(std::int64_t id, Rights rights, std::vector<Selector> selectors) {
-  Grant grant;
-  grant.id = GrantId{id};
-  grant.scope = kRootScope;
-  grant.rights = rights;
-  grant.everyone = selectors.empty();
-  grant.selectors = std::move(selectors);
-  return grant;
-}
-
 TEST(Explain, SaysOfEachGrantWhatKeepsItOut) {
   const Rights read = Rights::of(Right::kRead);
   std::vector<Grant> grants = {
-      grant(1, read, {Selector::unix_uid(1000), Selector::unix_gid(7), Selector::unix_gid(8)}),
-      grant(2, Rights::of(Right::kWrite), {Selector::unix_uid(1000)}),
-      grant(3, read, {Selector::unix_uid(1000)}),
-      grant(4, read, {Selector::unix_uid(1000)}),
-      grant(5, read, {}),
+      allow(1, read, {Selector::unix_uid(1000), Selector::unix_gid(7), Selector::unix_gid(8)}),
+      allow(2, Rights::of(Right::kWrite), {Selector::unix_uid(1000)}),
+      allow(3, read, {Selector::unix_uid(1000)}),
+      allow(4, read, {Selector::unix_uid(1000)}),
+      allow(5, read, {}),
   };
   grants[2].not_after = kNow;
   grants[3].not_before = kNow + 1;
@@ -60,7 +52,7 @@ TEST(Explain, SaysOfEachGrantWhatKeepsItOut) {
 
 TEST(Explain, ADenyOutweighsAndTheRestAgrees) {
   const Rights read = Rights::of(Right::kRead);
-  std::vector<Grant> grants = {grant(1, read, {}), grant(2, read, {}), grant(3, read, {})};
+  std::vector<Grant> grants = {allow(1, read, {}), allow(2, read, {}), allow(3, read, {})};
   grants[1].deny = grants[2].deny = true;
   const auto caller = known_as({Selector::unix_uid(1000)});
   const auto denied = explain(grants, caller, Right::kRead, kNow);
@@ -76,7 +68,7 @@ TEST(Explain, ADenyOutweighsAndTheRestAgrees) {
 
 TEST(Explain, NobodyIsKeptOutByNoSelector) {
   const auto explained =
-      explain(std::vector{grant(1, Rights::of(Right::kRead), {})}, Identity{}, Right::kRead, kNow);
+      explain(std::vector{allow(1, Rights::of(Right::kRead), {})}, Identity{}, Right::kRead, kNow);
   EXPECT_FALSE(explained.decision.allowed);
   EXPECT_FALSE(explained.grants[0].matches);
   EXPECT_TRUE(explained.grants[0].failed.empty());

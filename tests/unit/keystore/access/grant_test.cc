@@ -6,8 +6,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "grants.h"
+
 namespace coffer {
 namespace {
+
+using testing::allow;
+using testing::deny;
 
 constexpr std::int64_t kNow = 1'700'000'000;
 
@@ -22,22 +27,6 @@ Identity user(uid_t uid, gid_t gid = 100) {
   identity.selectors = {Selector::unix_uid(uid), Selector::unix_gid(gid)};
   std::sort(identity.selectors.begin(), identity.selectors.end());
   return identity;
-}
-
-Grant allow(std::int64_t id, Rights rights, std::vector<Selector> selectors) {
-  Grant grant;
-  grant.id = GrantId{id};
-  grant.scope = kRootScope;
-  grant.rights = rights;
-  grant.everyone = selectors.empty();
-  grant.selectors = std::move(selectors);
-  return grant;
-}
-
-Grant deny(std::int64_t id, Rights rights, std::vector<Selector> selectors) {
-  Grant grant = allow(id, rights, std::move(selectors));
-  grant.deny = true;
-  return grant;
 }
 
 const Rights kAll = rights_of({Right::kList, Right::kRead, Right::kWrite});

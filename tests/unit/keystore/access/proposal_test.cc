@@ -4,8 +4,13 @@
 
 #include <algorithm>
 
+#include "grants.h"
+
 namespace coffer {
 namespace {
+
+using testing::allow;
+using testing::deny;
 
 constexpr std::int64_t kNow = 1'700'000'000;
 const Rights kList = Rights::of(Right::kList);
@@ -26,17 +31,6 @@ std::vector<Selector> member(uid_t uid, gid_t team) {
 Observation asked(std::vector<Selector> who, Rights rights,
                   std::optional<GrantId> refused_by = std::nullopt) {
   return {.selectors = sorted(std::move(who)), .rights = rights, .refused_by = refused_by};
-}
-
-Grant grant(std::int64_t id, Rights rights, std::vector<Selector> selectors, bool deny = false) {
-  Grant grant;
-  grant.id = GrantId{id};
-  grant.scope = kRootScope;
-  grant.deny = deny;
-  grant.rights = rights;
-  grant.everyone = selectors.empty();
-  grant.selectors = std::move(selectors);
-  return grant;
 }
 
 TEST(Propose, NothingForNothing) {
@@ -75,7 +69,7 @@ TEST(Propose, NotForOneWhoDidNotAskForIt) {
 }
 
 TEST(Propose, NeverForWhomAGrantDenies) {
-  const std::vector<Grant> grants = {grant(1, kRead, {Selector::unix_uid(3)}, true)};
+  const std::vector<Grant> grants = {deny(1, kRead, {Selector::unix_uid(3)})};
   const std::vector<Observation> seen = {asked(member(1, 7), kRead), asked(member(2, 7), kRead),
                                          asked(member(3, 7), kRead, GrantId{1})};
   const auto proposal = propose(seen, grants, kNow, {});
@@ -92,7 +86,7 @@ TEST(Propose, NeverForWhomAGrantDenies) {
 }
 
 TEST(Propose, NothingToWhomListingIsDenied) {
-  const std::vector<Grant> grants = {grant(1, kList, {Selector::unix_uid(1)}, true)};
+  const std::vector<Grant> grants = {deny(1, kList, {Selector::unix_uid(1)})};
   const auto proposal =
       propose(std::vector{asked(member(1, 7), kList, GrantId{1}), asked(member(1, 7), kRead)},
               grants, kNow, {});
@@ -102,7 +96,7 @@ TEST(Propose, NothingToWhomListingIsDenied) {
 }
 
 TEST(Propose, WhatIsAllowedAlreadyOnlyIfAskedTo) {
-  const std::vector<Grant> grants = {grant(1, kRead, {})};
+  const std::vector<Grant> grants = {allow(1, kRead, {})};
   const std::vector<Observation> seen = {asked(member(1, 7), kRead), asked(member(2, 8), kRead),
                                          asked(member(2, 8), kWrite)};
   const auto needed = propose(seen, grants, kNow, {});
@@ -119,7 +113,7 @@ TEST(Propose, WhatIsAllowedAlreadyOnlyIfAskedTo) {
 }
 
 TEST(Propose, WhatAGrantAllowedThatIsOverSince) {
-  std::vector<Grant> grants = {grant(1, kRead, {Selector::unix_uid(1)})};
+  std::vector<Grant> grants = {allow(1, kRead, {Selector::unix_uid(1)})};
   grants[0].revoked_at = kNow - 1;
   const auto proposal =
       propose(std::vector{asked(member(1, 7), kRead, GrantId{1})}, grants, kNow, {});
@@ -182,7 +176,7 @@ TEST(Propose, EndsWhateverWasSeen) {
   EXPECT_FALSE(proposal.smallest);
   std::vector<Grant> grants;
   for (const ProposedGrant& proposed : proposal.grants)
-    grants.push_back(grant(1, proposed.rights, proposed.selectors));
+    grants.push_back(allow(1, proposed.rights, proposed.selectors));
   for (const Observation& observation : seen) {
     const Identity identity{.selectors = observation.selectors};
     for (const Right right : {Right::kRead, Right::kWrite}) {
