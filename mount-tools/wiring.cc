@@ -50,7 +50,7 @@ Result<std::unique_ptr<OpenStore>> OpenStore::open(const Options& options) {
   Vfs::Options vfs_options;
   vfs_options.read_only = options.read_only;
   vfs_options.directory_cache = directory_budget();
-  vfs_options.sizes_are_kept = options.for_kernel;
+  vfs_options.for_kernel = options.for_kernel;
   vfs_options.retires_later = options.for_kernel;
   vfs_options.after_crash = store->lock_.has_value() && store->lock_->was_left();
   if (options.read_only) {

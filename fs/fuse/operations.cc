@@ -221,7 +221,8 @@ void do_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcep
       [&](Vfs& vfs) { return vfs.open(caller_of(request), InodeId{inode}, info->flags); },
       [&](std::unique_ptr<FileHandle>& handle) {
         info->keep_cache = handle->pages_hold ? 1 : 0;
-        info->noflush = handle->rights.contains(Right::kWrite) ? 0 : 1;  // nothing to commit
+        info->direct_io = handle->may_keep_pages ? 0 : 1;
+        info->noflush = handle->rights().contains(Right::kWrite) ? 0 : 1;  // nothing to commit
         keep_handle(*info, handle);
         const int answered = fuse_reply_open(request, info);
         if (answered == 0)

@@ -9,12 +9,13 @@ namespace coffer {
 
 Result<Entry> Vfs::lookup(const Who& who, InodeId parent, std::string_view name) {
   auto found = spot(who, parent, name, Right::kList);
+  if (has_audiences()) audiences_.note_lookup(who.thread());
   // A name that nothing can have: to look for it is no mistake, only to make it.
   if (!found && found.error().errno_value == EINVAL) return errno_error(ENOENT);
   const Spot at = TRY(std::move(found));
   const struct stat status = TRY(at.backing().status_of(at.stored.text));
   if (drop_unborn(at, status)) return errno_error(ENOENT);
-  auto entry = entry_at(at, status);
+  auto entry = entry_at(at, status, audience_for(who, status.st_mode));
   if (entry || entry.error().code != Code::kCorrupt) return entry;
   return at_path(std::move(entry).error(), at.path);
 }
@@ -36,15 +37,17 @@ Result<Entry> Vfs::lookup_damaged(const Who& who, InodeId parent, std::string_vi
   const Spot at = TRY(spot(who, parent, name, Right::kList));
   struct stat status = TRY(at.backing().status_of(at.stored.text));
   status.st_size = 0;
-  const InodeId inode = inodes_.remember(backing_id(status), status.st_mode & S_IFMT, at.place());
+  const InodeId inode = inodes_.remember(backing_id(status), status.st_mode & S_IFMT, at.place(),
+                                         audience_for(who, status.st_mode));
   return Entry{.inode = inode, .attributes = status};
 }
 
-Result<Entry> Vfs::entry_at(const Spot& spot, const struct stat& status) {
+Result<Entry> Vfs::entry_at(const Spot& spot, const struct stat& status, Audience audience) {
   Entry entry;
   // The size first: an entry that can't be shown takes no reference.
   entry.attributes = TRY(plain_status(*spot.directory, spot.stored.text, status));
-  entry.inode = inodes_.remember(backing_id(status), status.st_mode & S_IFMT, spot.place());
+  entry.inode =
+      inodes_.remember(backing_id(status), status.st_mode & S_IFMT, spot.place(), audience);
   // It was authenticated at one place, which says nothing of another.
   if (S_ISDIR(status.st_mode) && inodes_.has_several_places(entry.inode)) {
     directories_.drop(entry.inode);
@@ -123,7 +126,7 @@ Result<struct stat> Vfs::change_attributes(const Who& who, InodeId inode,
 
 Result<void> Vfs::change_size(const Who& who, InodeId inode, std::uint64_t size,
                               const FileHandle* handle) {
-  if (handle != nullptr && handle->rights.contains(Right::kWrite)) {
+  if (handle != nullptr && handle->rights().contains(Right::kWrite)) {
     TRY(handle->admission->check());
     EncryptedFile& content = handle->file->content();
     const bool same = content.size() == size;

@@ -43,13 +43,15 @@ std::string told(const Recovery& recovery) {
 }  // namespace
 
 Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int flags) {
+  const bool own = TRY(check_audience(who, inode));
   auto handle = TRY(open_as_it_is(who, inode, flags));
-  if (handle->file->take_resized() && options_.sizes_are_kept && !options_.read_only &&
+  if (handle->file->take_resized() && options_.for_kernel && !options_.read_only &&
       (flags & O_TRUNC) == 0) {
     // What the kernel was told of its size was wrong. It looks the file up again and comes back.
     let_go(handle->file);
     return errno_error(ESTALE, "its size was not what it seemed");
   }
+  handle->may_keep_pages = own;
   return handle;
 }
 
@@ -87,7 +89,7 @@ Result<std::unique_ptr<FileHandle>> Vfs::make_handle(const Who& who, std::shared
     return std::move(admission).error();
   }
   return std::make_unique<FileHandle>(
-      FileHandle{.file = std::move(file), .rights = rights, .admission = std::move(*admission)});
+      FileHandle{.file = std::move(file), .admission = std::move(*admission)});
 }
 
 /// An empty file is modified by it too, as `> stamp` means it to be.
@@ -135,7 +137,7 @@ Result<std::shared_ptr<OpenFile>> Vfs::acquire(const Who& who, InodeId inode,
       const OpenFile* const first = opened.get();
       file = files_.insert(inode, std::move(opened), before);
       if (file == nullptr) continue;
-      if (file.get() == first && options_.sizes_are_kept && !options_.read_only) {
+      if (file.get() == first && options_.for_kernel && !options_.read_only) {
         if (auto mended = file->content().mend_length(); !mended) {
           let_go(file);
           return std::move(mended).error();
@@ -341,20 +343,20 @@ Result<std::unique_ptr<EncryptedFile>> Vfs::make_content(const Spot& spot, Backi
 
 Result<std::size_t> Vfs::write(FileHandle& handle, std::uint64_t offset, Bytes data) {
   TRY(handle.admission->check());
-  if (!handle.rights.contains(Right::kWrite)) return errno_error(EBADF);
+  if (!handle.rights().contains(Right::kWrite)) return errno_error(EBADF);
   return handle.file->content().write(offset, data);
 }
 
 Result<std::size_t> Vfs::write_back(FileHandle& handle, std::uint64_t offset, Bytes data) {
   TRY(check_write_back(handle));
-  if (!handle.rights.contains(Right::kWrite)) return errno_error(EBADF);
+  if (!handle.rights().contains(Right::kWrite)) return errno_error(EBADF);
   return handle.file->content().write_back(offset, data);
 }
 
 Result<void> Vfs::allocate(FileHandle& handle, int mode, std::uint64_t offset,
                            std::uint64_t length) {
   TRY(handle.admission->check());
-  if (!handle.rights.contains(Right::kWrite)) return errno_error(EBADF);
+  if (!handle.rights().contains(Right::kWrite)) return errno_error(EBADF);
   EncryptedFile& content = handle.file->content();
   using Sizing = EncryptedFile::Sizing;
   using Room = EncryptedFile::Room;

@@ -67,7 +67,7 @@ auto Vfs::following(OpenFile& file, const Use& use) -> decltype(use(file.content
 
 Result<std::size_t> Vfs::read(FileHandle& handle, std::uint64_t offset, MutableBytes out) {
   TRY(handle.admission->check());
-  if (!handle.rights.contains(Right::kRead)) return errno_error(EBADF);
+  if (!handle.rights().contains(Right::kRead)) return errno_error(EBADF);
   return following(*handle.file, [&](EncryptedFile& content) { return content.read(offset, out); });
 }
 

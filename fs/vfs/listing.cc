@@ -70,7 +70,7 @@ Result<Entry> Vfs::lookup_listed(DirectoryHandle& handle, std::string_view name)
                   .path = {}};
   const struct stat status = TRY(spot.backing().status_of(spot.stored.text));
   if (drop_unborn(spot, status)) return errno_error(ENOENT);
-  return entry_at(spot, status);
+  return entry_at(spot, status, audience_for(handle.admission->who(), status.st_mode));
 }
 
 Result<void> Vfs::sync_directory(DirectoryHandle& handle) {

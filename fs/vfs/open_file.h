@@ -125,10 +125,13 @@ class OpenFileTable {
 /// stay with the handle, unless they are withdrawn.
 struct FileHandle {
   std::shared_ptr<OpenFile> file;
-  Rights rights;
   std::shared_ptr<Admission> admission;
   /// What the kernel has cached of the file's content is of the state that was opened.
   bool pages_hold = true;
+  /// The kernel may keep the pages that are read by it.
+  bool may_keep_pages = true;
+
+  [[nodiscard]] Rights rights() const { return admission->to().rights; }
 };
 
 }  // namespace coffer

@@ -26,6 +26,7 @@ class Who {
       : caller_(caller), umask_(umask), asked_(asked) {}
   [[nodiscard]] uid_t uid() const { return caller_.uid; }
   [[nodiscard]] gid_t gid() const { return caller_.gid; }
+  [[nodiscard]] pid_t thread() const { return caller_.tid; }
   [[nodiscard]] mode_t umask() const { return umask_; }
   [[nodiscard]] const Identity& identity() const { return *shared_identity(); }
   /// The same for what outlives the operation.

@@ -12,6 +12,7 @@
 #include "fs/names/stored.h"
 #include "fs/vfs/acl.h"
 #include "fs/vfs/admission.h"
+#include "fs/vfs/audience.h"
 #include "fs/vfs/background.h"
 #include "fs/vfs/directory.h"
 #include "fs/vfs/inode_table.h"
@@ -67,9 +68,11 @@ class Vfs {
     std::size_t directory_cache = 1024;
     std::size_t node_cache_bytes = std::size_t{32} << 20U;
     Syscalls* calls = nullptr;  ///< null: the real ones
-    /// Sizes are kept by who asks for them, as the kernel does: a file that a crash left with
+    /// Who asks keeps what it was told, as the kernel does. Sizes: a file that a crash left with
     /// another size than a lookup shows is mended when it is opened, and asked for again (ESTALE).
-    bool sizes_are_kept = false;
+    /// And pages, for all who open the same inode: of a read-only filesystem each audience has
+    /// inodes of its own.
+    bool for_kernel = false;
     /// The key of a file that is removed while nobody has it open is looked up, and noted as
     /// deactivated, by a thread of its own: who removes it does not wait for that.
     bool retires_later = false;
@@ -120,7 +123,8 @@ class Vfs {
 
   // Files (files.cc)
   /// `flags` as open(2)'s: access mode, O_TRUNC. ESTALE, once, if a crash had left the file with
-  /// another size than a lookup showed: it is to be looked up again, as the kernel does by itself.
+  /// another size than a lookup showed, or the inode is another audience's: it is to be looked up
+  /// again, as the kernel does by itself.
   Result<std::unique_ptr<FileHandle>> open(const Who& who, InodeId inode, int flags);
   struct Created {
     Entry entry;
@@ -277,6 +281,13 @@ class Vfs {
   /// By the broker's thread, whenever grants may have changed.
   void reconsider_all();
   void drop_pages(InodeId inode);
+  /// By whose inode the kernel is to know an object of this mode.
+  Audience audience_for(const Identity& who, mode_t mode);
+  Audience audience_for(const Who& who, mode_t mode);
+  [[nodiscard]] bool has_audiences() const { return options_.read_only && options_.for_kernel; }
+  /// False if the inode is another audience's, and was reached by no name: nothing of it may be
+  /// kept. ESTALE if it can be looked up.
+  Result<bool> check_audience(const Who& who, InodeId inode);
   Result<void> check_write_back(const FileHandle& handle);
 
   // resolve.cc: from inodes to backing directories and names.
@@ -314,7 +325,8 @@ class Vfs {
   /// The backing's attributes in plaintext terms.
   Result<struct stat> plain_status(const Directory& directory, const std::string& stored,
                                    struct stat status);
-  Result<Entry> entry_at(const Spot& spot, const struct stat& status);
+  Result<Entry> entry_at(const Spot& spot, const struct stat& status,
+                         Audience audience = kEveryone);
   Result<void> change_size(const Who& who, InodeId inode, std::uint64_t size,
                            const FileHandle* handle);
   Result<void> change_stored_attributes(const Who& who, InodeId inode,
@@ -512,6 +524,7 @@ class Vfs {
   NewFiles new_files_;
   RemovedNodes removed_nodes_;
   Admissions admissions_;
+  Audiences audiences_;
   Mutex pages_mutex_;  // while they are dropped
   std::function<void(InodeId)> pages_ GUARDED_BY(pages_mutex_);
   Mutex settling_;  // before all others

@@ -1,6 +1,6 @@
 // What becomes of open files and directories when grants change: whoever is not to have them any
 // more meets an error at the next use, and what the kernel keeps of their content is dropped, so
-// that every use comes here.
+// that every use comes here; and whose pages the kernel keeps together.
 
 #include "fs/vfs/vfs.h"
 
@@ -40,6 +40,23 @@ void Vfs::reconsider_all() {
     };
     if (!dropping_.add(work)) work();
   }
+}
+
+Audience Vfs::audience_for(const Identity& who, mode_t mode) {
+  return has_audiences() && S_ISREG(mode) ? audiences_.of(who) : kEveryone;
+}
+
+Audience Vfs::audience_for(const Who& who, mode_t mode) {
+  return has_audiences() && S_ISREG(mode) ? audiences_.of(who.identity()) : kEveryone;
+}
+
+Result<bool> Vfs::check_audience(const Who& who, InodeId inode) {
+  if (!has_audiences()) return true;
+  const auto known = inodes_.find(inode);
+  if (!known.has_value() || !S_ISREG(known->type)) return true;
+  if (known->audience == audiences_.find(who.identity())) return true;
+  if (audiences_.insists(who.thread(), inode)) return false;
+  return errno_error(ESTALE, "it is others' inode");
 }
 
 void Vfs::drop_pages(InodeId inode) {

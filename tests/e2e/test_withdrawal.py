@@ -8,9 +8,11 @@ would never ask the daemon again.
 import errno
 import mmap
 import os
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import time
 import unittest
 from pathlib import Path
@@ -343,7 +345,7 @@ class Keys(WithdrawalTest):
         self.key("resume", "/large", code=2)
 
     def test_what_has_no_key(self) -> None:
-        self.assertIn("they alone have keys", self.key("suspend", "/dir", code=2))
+        self.assertIn("only files have keys of their own", self.key("suspend", "/dir", code=2))
         self.key("suspend", "/missing", code=19)
         self.key("suspend", "0" * 32, code=19)
         self.key("suspend", "nonsense", code=2)
@@ -371,5 +373,70 @@ class BesideOthers(WithdrawalTest):
 
     @unittest.expectedFailure
     def test_of_pages_that_all_use(self) -> None:
-        """Not so yet: the kernel has one copy of a file's pages for all who have it open. What one of them reads is there for all."""
+        """Not so where it can be written to: the kernel has one copy of a file's pages for all who have it open, and what one of
+        them reads is there for all."""
         self.withdraw_one_of_fifty(0)
+
+
+class BesideOthersReadOnly(BesideOthers):
+    """Here callers of different identities have pages of their own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        shutil.copy("/bin/cat", self.top / "cat")
+        os.chmod(self.top / "cat", 0o755)
+        self.mount.umount()
+        self.mount = self.new_mount(self.store, "--read-only")
+
+    def test_of_pages_that_all_use(self) -> None:
+        self.withdraw_one_of_fifty(0)
+
+    def test_one_of_a_group_is_denied(self) -> None:
+        """Nothing set those two apart before."""
+        team = [User(user.uid, user.gid, (4242,)) for user in (ALICE, BOB)]
+        self.store.grant("/", "--selector", "unix:supplementary_gid:4242")
+        for user in team:
+            self.become(0, user, read, self.file)
+        stays, goes = [self.use(user, mapped(self.file)) for user in team]
+        reads = self.use(team[1], reading(self.file))
+        self.store.coffer("grant", "add", self.store.path, "/", "--selector", f"unix:uid:{BOB.uid}", "--right", "read", "--deny")
+        since = time.monotonic()
+        self.assert_in_time(goes.ends_with(-signal.SIGBUS, since))
+        self.assert_in_time(reads.ends_with(errno.EKEYREVOKED, since))
+        stays.goes_on()
+
+    def test_names_serve_all_in_turn(self) -> None:
+        """The kernel finds a name for all callers at once: each is led to what is its own, under load."""
+        for user in (ALICE, BOB):
+            self.grant_to(user)
+
+        def look(directory: Path) -> Callable[[], Callable[[], None]]:
+            def once() -> None:
+                for entry in os.scandir(directory):
+                    entry.stat()
+                if read(self.file)[:PAGE] != self.content[:PAGE]:
+                    raise OSError(errno.EILSEQ, "wrong bytes")
+                with open(self.file, "rb") as file, mmap.mmap(file.fileno(), PAGE, prot=mmap.PROT_READ) as memory:
+                    memory[0]
+                subprocess.run([self.top / "cat", self.top / "file"], check=True, stdout=subprocess.DEVNULL)
+            return lambda: once
+
+        uses = [self.use(user, look(self.top)) for user in (ALICE, BOB, SELF, ALICE, BOB)]
+        time.sleep(3)
+        for use in uses:
+            use.goes_on()
+
+    def test_a_descriptor_opened_again_by_another(self) -> None:
+        """No name leads there: it is read past the kernel's pages."""
+        for user in (ALICE, BOB):
+            self.grant_to(user)
+
+        def again() -> bytes:
+            os.seteuid(ALICE.uid)
+            file = os.open(self.file, os.O_RDONLY)
+            os.seteuid(0)
+            os.setresuid(BOB.uid, BOB.uid, BOB.uid)
+            with open(f"/proc/self/fd/{file}", "rb", buffering=0) as stream:
+                return stream.read(PAGE)
+
+        self.assertEqual(as_user(SELF, again), self.content[:PAGE])

@@ -102,7 +102,7 @@ Result<void> WholeStore::try_open(const StoreOpening& opening) {
                          {.read_only = opening.read_only,
                           .directory_cache = opening.directory_cache,
                           .calls = opening.calls,
-                          .sizes_are_kept = opening.sizes_are_kept,
+                          .for_kernel = opening.for_kernel,
                           .retires_later = opening.retires_later,
                           .after_crash = opening.after_crash,
                           .begin_xattrs = [this]() -> Result<void> {

@@ -34,8 +34,8 @@ struct StoreOpening {
   std::size_t directory_cache = 1024;
   /// Called before the keystore is told of files; null: nothing here loses power.
   std::function<Result<void>()> make_durable{};
-  bool sizes_are_kept = true;  ///< as on a mount
-  bool retires_later = true;   ///< as on a mount
+  bool for_kernel = true;     ///< as on a mount
+  bool retires_later = true;  ///< as on a mount
   bool after_crash = false;
   bool remembers = false;  ///< what was seen of the keystore, as a node does
 };

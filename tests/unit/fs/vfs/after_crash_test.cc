@@ -93,7 +93,7 @@ TEST_F(AfterCrash, WhoeverCreatesWhatIsThereIsToldItsSizeAtOnce) {
 }
 
 TEST_F(AfterCrash, WhoKeepsNoSizesIsNotAskedAgain) {
-  left_with("/new", backing_size("/new") + 100, {.sizes_are_kept = false, .after_crash = true});
+  left_with("/new", backing_size("/new") + 100, {.for_kernel = false, .after_crash = true});
   const HeldInode inode = must_be(me().find("/new"), "lookup");
   auto handle = vfs().open(me().who(), inode.id(), O_RDONLY);
   EXPECT_EQ(outcome_of(handle), kOk);

@@ -31,7 +31,7 @@ class FollowTest : public StoreTest {
     broker_ = KeyBroker::create(*keyring_, *audit_, store_.clock()).value();
     Vfs::Options options;
     options.read_only = true;
-    options.sizes_are_kept = true;
+    options.for_kernel = true;
     options.writing = [this] { return writing_; };
     reader_ =
         Vfs::create(store_.backing(), store_.id(), engine_, *broker_, nullptr, options).value();
