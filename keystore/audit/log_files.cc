@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -141,6 +140,12 @@ Result<bool> LineReader::next() {
     }
     searched = at_ + length;
   }
+}
+
+Result<FileStatus> status_of(int fd) {
+  FileStatus status{};
+  if (::fstat(fd, &status) != 0) return errno_error(errno);
+  return status;
 }
 
 Result<UniqueFd> open_log_file(const std::string& path) {

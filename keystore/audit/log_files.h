@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/stat.h>
+
 #include <functional>
 #include <optional>
 #include <string>
@@ -40,6 +42,9 @@ class LineReader {
   Bytes line_;
   bool ended_ = false;
 };
+
+using FileStatus = struct ::stat;
+Result<FileStatus> status_of(int fd);
 
 /// Opens an existing file of the log for reading. kInvalid if it is no regular file.
 Result<UniqueFd> open_log_file(const std::string& path);

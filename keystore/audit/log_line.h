@@ -50,6 +50,11 @@ std::string mac_field(const ChainValue& mac);
 
 /// What another log was, that this one begins anew after.
 struct EndedLog {
+  static constexpr const char* kAltered = "lines were altered";
+  static constexpr const char* kCut = "the file was cut short";
+  static constexpr const char* kGone = "the file is gone";
+  static constexpr const char* kTorn = "the file ended within a line";
+
   LogId id;
   std::uint64_t lines = 0;
   std::string why;

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <sys/stat.h>
-
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -11,6 +9,7 @@
 
 #include "keystore/audit/checkpoint.h"
 #include "keystore/audit/log_files.h"
+#include "keystore/audit/log_tail.h"
 #include "keystore/base/clock.h"
 #include "keystore/base/file_lock.h"
 #include "keystore/base/mutex.h"
@@ -32,8 +31,6 @@ struct SignedCheckpoint {
   std::uint64_t size = 0;
   std::string note;
 };
-
-using FileStatus = struct ::stat;
 
 /// The name that checkpoints of a log are signed under.
 std::string log_origin(StoreId store, LogId log);
@@ -66,17 +63,9 @@ class LogWriter {
 
  private:
   using Deadline = std::chrono::steady_clock::time_point;
+  /// Of a file that others keep exchanging under this process.
+  static constexpr int kMostAttempts = 16;
 
-  /// Where the next line goes, and what it follows.
-  struct Tail {
-    LogId id;
-    std::uint64_t first = 0;  // number of the file's first line
-    std::uint64_t next = 0;
-    std::uint64_t torn = 0;  // of which the last ones before it, to be vouched for
-    ChainValue chain{};
-    bool unended = false;   // the last line lacks its newline
-    std::uint64_t end = 0;  // of the file
-  };
   /// The tree of a file's lines up to an offset.
   struct Grown {
     ino_t inode = 0;
@@ -94,14 +83,13 @@ class LogWriter {
   Result<void> set_aside(const std::string& name) REQUIRES(mutex_);
   [[nodiscard]] std::string rotated_name() const REQUIRES(mutex_);
 
+  Result<void> write_line(std::string_view fields, std::uint64_t size, Deadline deadline)
+      REQUIRES(mutex_);
   /// Learns where the file ends, as it is now.
   Result<void> find_tail(std::uint64_t size) REQUIRES(mutex_);
   Result<void> find_tail_from_end(std::uint64_t size) REQUIRES(mutex_);
-  /// What the file's end says; nothing if no line of it holds.
-  [[nodiscard]] Result<std::optional<Tail>> read_tail(int fd, const LogHead& head,
-                                                      std::uint64_t size) const;
-  Result<LogHead> read_head(int fd) const;
 
+  // log_handover.cc
   /// The head of the empty file that lies at the path now.
   Result<LogHead> head_of_new_file(Deadline deadline) REQUIRES(mutex_);
   Result<std::optional<LogHead>> continued(const std::shared_ptr<UniqueFd>& before,
@@ -109,9 +97,7 @@ class LogWriter {
   Result<std::shared_ptr<UniqueFd>> file_before() REQUIRES(mutex_);
   [[nodiscard]] LogHead fresh_head() REQUIRES(mutex_);
 
-  Result<void> write_line(std::string_view fields, std::uint64_t size, Deadline deadline)
-      REQUIRES(mutex_);
-
+  // log_signing.cc
   /// Puts `grown_` at a known place of the file that `fd` is.
   Result<void> place_tree(int fd) REQUIRES(tree_mutex_);
   /// Adds what has been written since. kCorrupt if it does not hold.
@@ -134,8 +120,8 @@ class LogWriter {
   Mutex mutex_;  // threads share the descriptor, and with it the lock on the file
   std::shared_ptr<UniqueFd> fd_ GUARDED_BY(mutex_);
   std::shared_ptr<UniqueFd> before_ GUARDED_BY(mutex_);  // the file that was there before
-  std::optional<Tail> tail_ GUARDED_BY(mutex_);
-  std::optional<Tail> tail_before_ GUARDED_BY(mutex_);
+  std::optional<LogTail> tail_ GUARDED_BY(mutex_);
+  std::optional<LogTail> tail_before_ GUARDED_BY(mutex_);
   std::optional<EndedLog> broken_ GUARDED_BY(mutex_);  // why no line can be put into the file
   bool plain_ GUARDED_BY(mutex_) = false;              // it is none of a log
   std::optional<EndedLog> ended_ GUARDED_BY(mutex_);   // what the next file begins a new log after
