@@ -254,8 +254,8 @@ Result<int> learn_grants(const LearnOptions& options) {
       TRY(KeystoreSession::open(options.store, Keyring::Access::kReadOnly, options.passphrase));
   const std::string scope = TRY(scope_root(TRY(session.keyring->policy()), options.path));
   const std::string log = options.log.empty() ? session.audit->path() : options.log;
-  auto tail = TRY(LineTail::open(
-      log, bounds.since.has_value() ? LineTail::From::kStart : LineTail::From::kEnd));
+  auto tail = TRY(bounds.since.has_value() ? LineTail::from_oldest(log, format_time(*bounds.since))
+                                           : LineTail::from_end(log));
   Seen seen(bounds, session.config.store.hex(), scope, options.on_the_way);
   if (bounds.watch_s > 0) {
     have_mounts_tell_more(session.config.store.hex());

@@ -1,5 +1,4 @@
 #include <signal.h>
-#include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -8,9 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "keystore/audit/log_files.h"
 #include "keystore/base/clock.h"
 #include "keystore/cli/commands.h"
+#include "keystore/cli/line_tail.h"
 #include "keystore/cli/store_config.h"
 #include "keystore/cli/values.h"
 
@@ -63,6 +62,8 @@ class LineFilter {
     }
     return filter;
   }
+
+  [[nodiscard]] const std::string& since() const { return since_; }
 
   [[nodiscard]] bool takes(const nlohmann::json& line) const {
     const std::string time = text_field(line, "time");
@@ -147,64 +148,42 @@ void print_line(const nlohmann::json& line) {
             shown(number_field(line, "grant")), shown(what));
 }
 
-/// Prints what of a file is to be shown, from where the reader stands to the file's end.
-Result<void> show_rest(LineReader& reader, const LineFilter& filter, bool json) {
-  while (TRY(reader.next()) && reader.ended()) {
-    const auto line =
-        nlohmann::json::parse(reader.line().begin(), reader.line().end(), nullptr, false);
-    if (!line.is_object() || !filter.takes(line)) continue;
-    if (json) {
-      std::printf("%.*s\n", static_cast<int>(reader.line().size()), as_text(reader.line()).data());
-    } else {
-      print_line(line);
-    }
+/// Prints what of a line is to be shown.
+void show_line(std::string_view text, const LineFilter& filter, bool json) {
+  const auto line = nlohmann::json::parse(text, nullptr, false);
+  if (!line.is_object() || !filter.takes(line)) return;
+  if (json) {
+    std::printf("%.*s\n", static_cast<int>(text.size()), text.data());
+  } else {
+    print_line(line);
   }
-  std::fflush(stdout);
-  return {};
-}
-
-/// As `tail -F`: from one file to the next, until SIGINT.
-Result<void> follow(const std::string& path, UniqueFd fd, std::uint64_t offset,
-                    const LineFilter& filter, bool json) {
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = true; };
-  ::sigaction(SIGINT, &action, nullptr);
-  auto reader = std::make_unique<LineReader>(fd.get(), offset);
-  while (!interrupted) {
-    TRY(show_rest(*reader, filter, json));
-    struct stat mine {};
-    struct stat there {};
-    if (::fstat(fd.get(), &mine) == 0 && ::lstat(path.c_str(), &there) == 0 &&
-        mine.st_ino != there.st_ino) {
-      TRY(show_rest(*reader, filter, json));  // what was written before it was renamed
-      fd = TRY(open_log_file(path));
-      reader = std::make_unique<LineReader>(fd.get());
-      continue;
-    }
-    std::this_thread::sleep_for(kFollowPoll);
-  }
-  return {};
 }
 
 Result<int> show(const ShowOptions& options) {
   const LineFilter filter = TRY(LineFilter::from(options));
   const StoreConfig config = TRY(read_store_config(options.store));
   const std::string path = audit_log_path(config.store);
-  const auto files = find_log_files(path);
-  if (!files || files->empty()) {
+  auto tail = LineTail::from_oldest(path, filter.since());
+  if (!tail && tail.error().code == Code::kNotFound) {
     return Error{Code::kNotFound, 0, "no audit log at " + path + " on this node"};
   }
+  if (!tail) return std::move(tail).error();
   if (!options.json) print_row("TIME", "EVENT", "DECISION", "RIGHT", "WHO", "GRANT", "WHAT");
-  UniqueFd current;
-  std::uint64_t end = 0;
-  for (const LogFile& file : *files) {
-    UniqueFd fd = TRY(open_log_file(file.path));
-    LineReader reader(fd.get());
-    TRY(show_rest(reader, filter, options.json));
-    end = reader.end();
-    current = std::move(fd);
+  const auto show_new = [&] {
+    auto read = tail->read([&](std::string_view line) { show_line(line, filter, options.json); });
+    std::fflush(stdout);
+    return read;
+  };
+  TRY(show_new());
+  if (!options.follow) return 0;
+  // As `tail -F`.
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = true; };
+  ::sigaction(SIGINT, &action, nullptr);
+  while (!interrupted) {
+    TRY(show_new());
+    std::this_thread::sleep_for(kFollowPoll);
   }
-  if (options.follow) TRY(follow(path, std::move(current), end, filter, options.json));
   return 0;
 }
 

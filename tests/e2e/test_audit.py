@@ -249,6 +249,18 @@ class Show(Audit):
         self.assertEqual(len(self.show()), 3)
 
 
+    def test_learning_looks_back_into_older_files(self) -> None:
+        began = "2020-01-01T00:00:00Z"
+        learn = ("grant", "learn", self.store.path, "/", "--since", began, "--all", "--json")
+        self.use()
+        requests = self.store.coffer(*learn).json["requests"]
+        self.assertGreater(requests, 0)
+        os.rename(self.log, f"{self.log}.1")
+        self.assertEqual(self.store.coffer(*learn).json["requests"], requests)
+        self.use("other")
+        self.assertGreater(self.store.coffer(*learn).json["requests"], requests)
+
+
 class Modes(Audit):
     def test_a_mode_is_kept_in_the_keystore_and_followed(self) -> None:
         mount = self.new_mount(self.store)
