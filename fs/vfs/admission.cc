@@ -20,13 +20,18 @@ void Admissions::drop(Admission* admission) {
 }
 
 std::vector<std::shared_ptr<Admission>> Admissions::standing() const {
+  auto standing = all();
+  std::erase_if(standing, [](const auto& admission) { return admission->withdrawn(); });
+  return standing;
+}
+
+std::vector<std::shared_ptr<Admission>> Admissions::all() const {
   std::vector<std::shared_ptr<Admission>> all;
   MutexLock lock(mutex_);
   all.reserve(known_.size());
   for (const auto& [key, weak] : known_) {
-    // One that is about to go needs no decision; it waits for this lock.
-    auto admission = weak.lock();
-    if (admission != nullptr && !admission->withdrawn()) all.push_back(std::move(admission));
+    // One that is about to go is over; it waits for this lock.
+    if (auto admission = weak.lock()) all.push_back(std::move(admission));
   }
   return all;
 }

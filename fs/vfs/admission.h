@@ -21,7 +21,8 @@ class Admission {
     ScopeId scope;
     Rights rights;
     InodeId inode;
-    std::optional<DekId> key = {};  ///< none of a directory
+    std::optional<DekId> key = {};      ///< none of a directory
+    std::optional<GrantId> grant = {};  ///< that let it in
   };
   Admission(std::shared_ptr<const Identity> who, const To& to) : who_(std::move(who)), to_(to) {}
 
@@ -38,6 +39,16 @@ class Admission {
     return Error{reason == EKEYEXPIRED ? Code::kExpired : Code::kRevoked, reason, "withdrawn"};
   }
 
+  /// What went through the handle, for the line of its close.
+  void count_read(std::size_t bytes) { read_.fetch_add(bytes, std::memory_order_relaxed); }
+  void count_written(std::size_t bytes) { written_.fetch_add(bytes, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t bytes_read() const { return read_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t bytes_written() const {
+    return written_.load(std::memory_order_relaxed);
+  }
+  /// True for who asks first: there is one close.
+  bool close() { return !closed_.exchange(true); }
+
   /// What the kernel had of the file's content when it was withdrawn is dropped.
   void note_dropped() { dropped_.store(true, std::memory_order_release); }
   [[nodiscard]] bool dropped() const { return dropped_.load(std::memory_order_acquire); }
@@ -47,6 +58,9 @@ class Admission {
   const To to_;
   std::atomic<int> reason_{0};
   std::atomic<bool> dropped_{false};
+  std::atomic<bool> closed_{false};
+  std::atomic<std::uint64_t> read_{0};
+  std::atomic<std::uint64_t> written_{0};
 };
 
 /// All there are. Thread-safe.
@@ -56,6 +70,7 @@ class Admissions {
   std::shared_ptr<Admission> add(std::shared_ptr<const Identity> who, const Admission::To& to);
   /// Those that are not withdrawn.
   [[nodiscard]] std::vector<std::shared_ptr<Admission>> standing() const;
+  [[nodiscard]] std::vector<std::shared_ptr<Admission>> all() const;
   /// True if one of them is to write to this file.
   [[nodiscard]] bool someone_writes(InodeId inode) const;
 

@@ -1,6 +1,6 @@
-// How a file is closed: its last state is committed, noted for the record, and its journal applied,
-// at once or when the recorder's thread comes by. The rest of what is done with open files is in
-// files.cc.
+// How a file is closed: what its handle was used for is put on record, its last state is committed,
+// noted for the record, and its journal applied, at once or when the recorder's thread comes by.
+// The rest of what is done with open files is in files.cc.
 
 #include <algorithm>
 
@@ -13,6 +13,26 @@ namespace {
 constexpr std::size_t kMostLingering = 256;
 
 }  // namespace
+
+void Vfs::release(std::unique_ptr<FileHandle> handle) {
+  note_close(*handle->admission);
+  let_go(handle->file);
+}
+
+void Vfs::note_close(Admission& admission) {
+  const Admission::To& to = admission.to();
+  if (!to.key.has_value() || !admission.close()) return;
+  const std::string path = inodes_.path(to.inode);
+  auto noted = broker_.note_close({to.scope, admission.who(), to.rights, path},
+                                  {.key = *to.key,
+                                   .grant = to.grant,
+                                   .bytes_read = admission.bytes_read(),
+                                   .bytes_written = admission.bytes_written()});
+  if (noted) return;
+  Error error = std::move(noted).error();
+  error.context = "a close is not on record: " + error.context;
+  options_.report(error);
+}
 
 void Vfs::let_go(const std::shared_ptr<OpenFile>& file) {
   report_of(*file, file->content().commit());

@@ -62,27 +62,31 @@ Result<std::unique_ptr<FileHandle>> Vfs::open_as_it_is(const Who& who, InodeId i
   if (const auto known = inodes_.find(inode); known.has_value() && S_ISDIR(known->type)) {
     return errno_error(EISDIR);
   }
-  auto file =
-      TRY(acquire(who, inode, {.rights = rights, .writable = rights.contains(Right::kWrite)}));
+  std::optional<GrantId> grant;
+  auto file = TRY(
+      acquire(who, inode,
+              {.rights = rights, .writable = rights.contains(Right::kWrite), .let_in_by = &grant}));
   if ((flags & O_TRUNC) != 0) {
     if (auto cut = cut_to_nothing(who, *file); !cut) {
       let_go(file);
       return std::move(cut).error();
     }
   }
-  auto handle = TRY(make_handle(who, std::move(file), rights, changes));
+  auto handle = TRY(make_handle(who, std::move(file), rights, grant, changes));
   if (options_.read_only) handle->pages_hold = note_opened(*handle->file);
   return handle;
 }
 
 Result<std::unique_ptr<FileHandle>> Vfs::make_handle(const Who& who, std::shared_ptr<OpenFile> file,
-                                                     Rights rights, std::uint64_t changes) {
+                                                     Rights rights, std::optional<GrantId> grant,
+                                                     std::uint64_t changes) {
   const FileKeys& keys = file->content().keys();
   auto admission = admit(who,
                          {.scope = keys.scope,
                           .rights = rights,
                           .inode = file->inode(),
-                          .key = DekId{keys.file, keys.dek_version}},
+                          .key = DekId{keys.file, keys.dek_version},
+                          .grant = grant},
                          changes);
   if (!admission) {
     let_go(file);
@@ -162,13 +166,14 @@ Result<void> Vfs::join(const Who& who, const OpenFile& file, const OpenRequest& 
   const FileKeys& keys = file.content().keys();
   const std::string path = inodes_.path(file.inode());
   TRY(broker_.release(keys.file, keys.dek_version,
-                      {keys.scope, who.identity(), request.rights, path}));
+                      {keys.scope, who.identity(), request.rights, path, request.let_in_by}));
   return {};
 }
 
 Result<std::shared_ptr<OpenFile>> Vfs::open_at(const Who& who, InodeId inode, const Spot& spot,
                                                const OpenRequest& request) {
-  const AccessRequest access{spot.directory->scope, who.identity(), request.rights, spot.path};
+  const AccessRequest access{spot.directory->scope, who.identity(), request.rights, spot.path,
+                             request.let_in_by};
   BackingFile backing = TRY(spot.backing().open_file(spot.stored.text, request.writable));
   const struct stat status = TRY(backing.status());
   const auto known = inodes_.find(inode);
@@ -263,9 +268,11 @@ Result<Vfs::Created> Vfs::create_file(const Who& who, InodeId parent, std::strin
   const Spot at = TRY(spot(who, parent, name, Right::kWrite));
   Rights rights = rights_of(flags);
   Created created;
-  auto file = create_at(who, at, mode, rights, created.entry);
+  std::optional<GrantId> grant;
+  auto file = create_at(who, at, mode, {.rights = rights, .writable = true, .let_in_by = &grant},
+                        created.entry);
   if (file) {
-    auto handle = make_handle(who, std::move(*file), rights, changes);
+    auto handle = make_handle(who, std::move(*file), rights, grant, changes);
     if (!handle) {
       forget(created.entry.inode, 1);
       return std::move(handle).error();
@@ -288,9 +295,10 @@ Result<Vfs::Created> Vfs::create_file(const Who& who, InodeId parent, std::strin
 }
 
 Result<std::shared_ptr<OpenFile>> Vfs::create_at(const Who& who, const Spot& spot, mode_t mode,
-                                                 Rights rights, Entry& entry) {
-  rights.add(Right::kWrite);
-  Dek dek = TRY(broker_.release_new({spot.directory->scope, who.identity(), rights, spot.path}));
+                                                 OpenRequest request, Entry& entry) {
+  request.rights.add(Right::kWrite);
+  Dek dek = TRY(broker_.release_new(
+      {spot.directory->scope, who.identity(), request.rights, spot.path, request.let_in_by}));
   bool there = false;
   Hash xattrs{};
   const auto make = [&]() -> Result<std::shared_ptr<OpenFile>> {
@@ -323,7 +331,8 @@ Result<std::shared_ptr<OpenFile>> Vfs::create_at(const Who& who, const Spot& spo
   auto file = files_.insert(entry.inode, std::move(*made), files_.before_reading(entry.inode));
   if (file != nullptr) return file;
   // Others have opened, changed and closed the file already.
-  auto again = acquire(who, entry.inode, {.rights = rights, .writable = true});
+  request.writable = true;
+  auto again = acquire(who, entry.inode, request);
   if (!again) forget(entry.inode, 1);
   return again;
 }
@@ -344,13 +353,17 @@ Result<std::unique_ptr<EncryptedFile>> Vfs::make_content(const Spot& spot, Backi
 Result<std::size_t> Vfs::write(FileHandle& handle, std::uint64_t offset, Bytes data) {
   TRY(handle.admission->check());
   if (!handle.rights().contains(Right::kWrite)) return errno_error(EBADF);
-  return handle.file->content().write(offset, data);
+  const std::size_t written = TRY(handle.file->content().write(offset, data));
+  handle.admission->count_written(written);
+  return written;
 }
 
 Result<std::size_t> Vfs::write_back(FileHandle& handle, std::uint64_t offset, Bytes data) {
   TRY(check_write_back(handle));
   if (!handle.rights().contains(Right::kWrite)) return errno_error(EBADF);
-  return handle.file->content().write_back(offset, data);
+  const std::size_t written = TRY(handle.file->content().write_back(offset, data));
+  handle.admission->count_written(written);
+  return written;
 }
 
 Result<void> Vfs::allocate(FileHandle& handle, int mode, std::uint64_t offset,
@@ -382,7 +395,5 @@ Result<void> Vfs::sync(FileHandle& handle, bool data_only) {
   if (!handle.file->deleted()) note_state(*handle.file);
   return {};
 }
-
-void Vfs::release(std::unique_ptr<FileHandle> handle) { let_go(handle->file); }
 
 }  // namespace coffer

@@ -68,7 +68,10 @@ auto Vfs::following(OpenFile& file, const Use& use) -> decltype(use(file.content
 Result<std::size_t> Vfs::read(FileHandle& handle, std::uint64_t offset, MutableBytes out) {
   TRY(handle.admission->check());
   if (!handle.rights().contains(Right::kRead)) return errno_error(EBADF);
-  return following(*handle.file, [&](EncryptedFile& content) { return content.read(offset, out); });
+  const std::size_t length = TRY(
+      following(*handle.file, [&](EncryptedFile& content) { return content.read(offset, out); }));
+  handle.admission->count_read(length);
+  return length;
 }
 
 Result<std::uint64_t> Vfs::seek(FileHandle& handle, std::uint64_t offset, int whence) {

@@ -92,6 +92,7 @@ Result<struct statvfs> Vfs::filesystem() {
 Result<void> Vfs::finish() {
   Result<void> outcome;
   settle_removed();
+  for (const auto& admission : admissions_.all()) note_close(*admission);
   for (const auto& file : files_.all()) {
     auto settled = file->content().settle();
     if (settled) {

@@ -373,9 +373,11 @@ class Vfs {
   // files.cc
   struct OpenRequest {
     Rights rights;
-    bool writable;  ///< the descriptor has to be for writing, too
+    bool writable;                                ///< the descriptor has to be for writing, too
+    std::optional<GrantId>* let_in_by = nullptr;  ///< as AccessRequest's
   };
-  static constexpr OpenRequest kForWriting{.rights = Rights::of(Right::kWrite), .writable = true};
+  static constexpr OpenRequest kForWriting{
+      .rights = Rights::of(Right::kWrite), .writable = true, .let_in_by = nullptr};
   /// As `open`, whatever the kernel knows of its size.
   Result<std::unique_ptr<FileHandle>> open_as_it_is(const Who& who, InodeId inode, int flags);
   /// The file of an inode with one more handle counted. Each time decided and audited.
@@ -407,7 +409,10 @@ class Vfs {
                                             const OpenRequest& request);
   /// Takes the handle that was counted on the file, or lets go of it.
   Result<std::unique_ptr<FileHandle>> make_handle(const Who& who, std::shared_ptr<OpenFile> file,
-                                                  Rights rights, std::uint64_t changes);
+                                                  Rights rights, std::optional<GrantId> grant,
+                                                  std::uint64_t changes);
+  /// Writes the line of its close, once. A failure is reported: nobody waits for it.
+  void note_close(Admission& admission);
   Result<void> join(const Who& who, const OpenFile& file, const OpenRequest& request);
   /// Commits, notes the state for the record, and counts one handle less: at once, or when the
   /// file's journal was applied.
@@ -434,7 +439,7 @@ class Vfs {
                                  const FileHeader& claim, const AccessRequest& access);
   static Result<void> cut_to_nothing(const Who& who, const OpenFile& file);
   Result<std::shared_ptr<OpenFile>> create_at(const Who& who, const Spot& spot, mode_t mode,
-                                              Rights rights, Entry& entry);
+                                              OpenRequest request, Entry& entry);
   Result<std::unique_ptr<EncryptedFile>> make_content(const Spot& spot, BackingFile backing,
                                                       const Dek& dek);
 

@@ -16,9 +16,9 @@ Result<std::shared_ptr<Admission>> Vfs::admit(const Who& who, const Admission::T
 }
 
 bool Vfs::reconsider(Admission& admission) {
-  const auto& [scope, rights, inode, key] = admission.to();
-  const std::string path = inodes_.path(inode);
-  const auto refused = broker_.withdrawn({scope, admission.who(), rights, path}, key);
+  const Admission::To& to = admission.to();
+  const std::string path = inodes_.path(to.inode);
+  const auto refused = broker_.withdrawn({to.scope, admission.who(), to.rights, path}, to.key);
   if (!refused.has_value()) return false;
   admission.withdraw(refused->errno_value);
   options_.tell("withdrawn from process " + std::to_string(admission.who().pid) + " of uid " +

@@ -150,6 +150,7 @@ Result<Dek> KeyBroker::release(FileId file, KeyVersion version, const AccessRequ
                 "file " + file.hex() + " belongs to another scope than the one it lies in"};
   }
   if (!dek) return refuse(request, decision, file, std::move(dek).error());
+  if (request.let_in_by != nullptr) *request.let_in_by = decision.grant;
   std::string reason(decision.reason);
   if (use == DekUse::kRecovery) reason += ", for recovery";
   TRY(write_line(request, decision, file, version, reason));
@@ -189,6 +190,7 @@ Result<Dek> KeyBroker::release_new(const AccessRequest& request) {
   }
   auto dek = pool_->take(request.scope);
   if (!dek) return refuse(request, decision, std::nullopt, std::move(dek).error());
+  if (request.let_in_by != nullptr) *request.let_in_by = decision.grant;
   auto written = write_line(request, decision, dek->file, dek->version, decision.reason);
   if (!written) {
     pool_->put_back(std::move(*dek));
@@ -256,23 +258,38 @@ Result<void> KeyBroker::write_line(const AccessRequest& request, const Decision&
 Result<void> KeyBroker::write_line(std::string_view what, const AccessRequest& request,
                                    const Decision& decision, std::optional<FileId> file,
                                    std::optional<KeyVersion> version, std::string_view reason) {
-  const auto current = policy();
-  const ScopeRow* const scope = current ? (*current)->scope(request.scope) : nullptr;
   AuditEvent event;
   event.event = what;
   event.decision = decision.allowed ? "allow" : "deny";
+  event.file = file;
+  event.grant = decision.grant;
+  event.key_version = version;
+  event.reason = reason;
+  return append(std::move(event), request);
+}
+
+Result<void> KeyBroker::note_close(const AccessRequest& request, const FileUse& use) {
+  AuditEvent event;
+  event.event = "close";
+  event.file = use.key.file;
+  event.grant = use.grant;
+  event.key_version = use.key.version;
+  if (request.rights.contains(Right::kRead)) event.bytes_read = use.bytes_read;
+  if (request.rights.contains(Right::kWrite)) event.bytes_written = use.bytes_written;
+  return append(std::move(event), request);
+}
+
+Result<void> KeyBroker::append(AuditEvent event, const AccessRequest& request) {
+  const auto current = policy();
+  const ScopeRow* const scope = current ? (*current)->scope(request.scope) : nullptr;
   const std::string rights = to_string(request.rights);
   event.right = rights;
   if (scope != nullptr) event.scope = scope->path;
   event.path = request.path;
-  event.file = file;
   event.uid = request.who.uid;
   event.gid = request.who.gid;
   event.pid = request.who.pid;
   for (const Selector& selector : request.who.selectors) event.selectors.push_back(selector.text());
-  event.grant = decision.grant;
-  event.key_version = version;
-  event.reason = reason;
   return audit_.append(event);
 }
 

@@ -25,6 +25,16 @@ struct AccessRequest {
   const Identity& who;
   Rights rights;
   std::string_view path;
+  /// If not null: told which grant let the caller in, when something is released.
+  std::optional<GrantId>* let_in_by = nullptr;
+};
+
+/// What an open file was used for, when it is let go of.
+struct FileUse {
+  DekId key;
+  std::optional<GrantId> grant;  ///< that it was opened by
+  std::uint64_t bytes_read = 0;
+  std::uint64_t bytes_written = 0;
 };
 
 /// The one door to keys: every release is decided by the grants, written to the audit log, and only
@@ -73,6 +83,9 @@ class KeyBroker {
   /// line. While the policy can't be read, what was released stays as it is. In an emergency no
   /// line is worth a key: one that can't be written changes nothing.
   std::optional<Error> withdrawn(const AccessRequest& request, const std::optional<DekId>& key);
+  /// Writes the line that tells of the end of what was released for this request. How it was used
+  /// is told of the rights it was opened with.
+  Result<void> note_close(const AccessRequest& request, const FileUse& use);
   /// How often decisions may have changed so far. Something released is to be asked about again
   /// (`withdrawn`) when this differs from before it was decided.
   [[nodiscard]] std::uint64_t changes() const { return changes_.load(); }
@@ -116,6 +129,8 @@ class KeyBroker {
   Result<void> write_line(std::string_view what, const AccessRequest& request,
                           const Decision& decision, std::optional<FileId> file,
                           std::optional<KeyVersion> version, std::string_view reason);
+  /// Writes the line, with what the request says in it.
+  Result<void> append(AuditEvent event, const AccessRequest& request);
   /// Writes a line for a release that was allowed and then failed for want of the key, and passes
   /// the error on.
   Error refuse(const AccessRequest& request, Decision decision, std::optional<FileId> file,

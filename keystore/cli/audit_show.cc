@@ -1,6 +1,8 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -17,6 +19,8 @@ namespace coffer {
 namespace {
 
 constexpr auto kFollowPoll = std::chrono::milliseconds(200);
+constexpr std::array<std::string_view, 7> kEvents = {"release", "refuse", "close",  "withdraw",
+                                                     "admin",   "key",    "dropped"};
 
 struct ShowOptions {
   std::string store;
@@ -26,6 +30,7 @@ struct ShowOptions {
   std::string scope;
   std::string selector;
   std::string decision;
+  std::string event;
   bool follow = false;
   bool json = false;
 };
@@ -60,6 +65,11 @@ class LineFilter {
     if (!options.decision.empty() && options.decision != "allow" && options.decision != "deny") {
       return Error{Code::kInvalid, 0, "no decision: " + options.decision + " (allow or deny)"};
     }
+    if (!options.event.empty() &&
+        std::find(kEvents.begin(), kEvents.end(), options.event) == kEvents.end()) {
+      return Error{Code::kInvalid, 0,
+                   "no event: " + options.event + "; see coffer audit show --help"};
+    }
     return filter;
   }
 
@@ -74,6 +84,7 @@ class LineFilter {
     if (!options_.decision.empty() && text_field(line, "decision") != options_.decision) {
       return false;
     }
+    if (!options_.event.empty() && text_field(line, "event") != options_.event) return false;
     if (!options_.scope.empty() && text_field(line, "scope") != options_.scope) return false;
     return takes_path(text_field(line, "path")) && takes_identity(line);
   }
@@ -200,6 +211,8 @@ void add_audit_show_command(CLI::App& audit, ChosenCommand& chosen) {
   verb.add_option("--scope", options->scope, "Only of the scope at this path");
   verb.add_option("--selector", options->selector, "Only of who has it, as unix:uid:1000");
   verb.add_option("--decision", options->decision, "allow or deny");
+  verb.add_option("--event", options->event,
+                  "release, refuse, close, withdraw, admin, key or dropped");
   verb.add_flag("--follow", options->follow, "Go on with lines as they come, until SIGINT");
   verb.add_flag("--json", options->json, "The lines as they stand in the log");
   verb.callback([options, &chosen] { chosen.run = [options] { return show(*options); }; });

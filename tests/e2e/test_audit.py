@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -259,6 +260,110 @@ class Show(Audit):
         self.assertEqual(self.store.coffer(*learn).json["requests"], requests)
         self.use("other")
         self.assertGreater(self.store.coffer(*learn).json["requests"], requests)
+
+
+class Closes(Audit):
+    """One line for each open file, when it is let go of: who had it, by what, and how much went through."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.mount = self.new_mount(self.store)
+        self.file = self.mount.path / "file"
+        self.content = os.urandom(300_000)
+        self.file.write_bytes(self.content)
+        self.drop_pages()
+        self.closes(1)
+
+    def drop_pages(self) -> None:
+        """What the kernel has of the file, so that the daemon is asked."""
+        fd = os.open(self.file, os.O_RDONLY)
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+    def closes(self, at_least: int) -> list[dict]:
+        """Those of the file, once there are so many: nobody waits for them."""
+        found: list[dict] = []
+
+        def there() -> bool:
+            found[:] = self.show("--event", "close", "--path", "/file")
+            return len(found) >= at_least
+
+        wait_until(there, f"{at_least} closes are on record", 10)
+        return found
+
+    def test_of_what_was_written_and_read(self) -> None:
+        before = len(self.closes(2))
+        with open(self.file, "rb") as stream:
+            self.assertEqual(stream.read(), self.content)
+        with open(self.file, "r+b", buffering=0) as stream:
+            stream.write(b"12345")
+        lines = self.closes(before + 2)
+        self.assertEqual(lines[0]["bytes_written"], len(self.content))
+        # The kernel may read ahead, but there is no more than the file has.
+        self.assertEqual(lines[before]["bytes_read"], len(self.content))
+        self.assertNotIn("bytes_written", lines[before])
+        self.assertEqual(lines[before + 1]["bytes_written"], 5)
+        releases = [line for line in self.show("--event", "release", "--path", "/file") if line.get("right") == "read"]
+        for name in ("identity", "grant", "file", "scope", "key_version", "right", "path"):
+            self.assertEqual(lines[before][name], releases[-1][name], name)
+        self.assertNotIn("decision", lines[before])
+        self.mount.umount()
+        self.verify()
+        table = coffer("audit", "show", self.store.path, "--event", "close", "--path", "/file").out.splitlines()
+        self.assertIn(f"bytes_read {len(self.content)}", table[1 + before])
+        self.assertEqual(coffer("audit", "show", self.store.path, "--event", "opening", check=False).code, USAGE)
+
+    def test_pages_that_the_kernel_has_are_not_read_again(self) -> None:
+        self.file.read_bytes()
+        before = len(self.closes(3))
+        self.assertEqual(self.file.read_bytes(), self.content)
+        self.assertEqual(self.closes(before + 1)[-1]["bytes_read"], 0)
+
+    def test_the_last_close_counts(self) -> None:
+        before = len(self.closes(2))
+        fd = os.open(self.file, os.O_RDONLY)
+        other = os.dup(fd)
+        os.close(fd)
+        mapped = mmap.mmap(other, 0, prot=mmap.PROT_READ)
+        os.close(other)
+        self.file.stat()
+        self.assertEqual(mapped[:10], self.content[:10])
+        self.assertEqual(len(self.closes(before)), before, "it is mapped")
+        mapped.close()
+        self.assertGreater(self.closes(before + 1)[-1]["bytes_read"], 0)
+
+    def test_what_is_written_to_a_mapping_counts(self) -> None:
+        before = len(self.closes(2))
+        with open(self.file, "r+b") as stream, mmap.mmap(stream.fileno(), 0) as mapped:
+            mapped[:5] = b"12345"
+            mapped.flush()
+        line = self.closes(before + 1)[-1]
+        self.assertGreaterEqual(line["bytes_written"], 4096, "the kernel writes whole pages")
+
+    def test_a_mount_that_ends_closes_what_is_open(self) -> None:
+        before = len(self.closes(2))
+        with open(self.file, "rb", buffering=0) as stream:
+            self.assertEqual(stream.read(10), self.content[:10])
+            os.kill(self.mount.status()["pid"], signal.SIGTERM)
+            wait_until(lambda: not self.mount.mounted(), "the mount is gone", 10)
+            line = self.closes(before + 1)[-1]
+        self.assertGreaterEqual(line["bytes_read"], 10)
+        self.assertEqual(line["identity"]["pid"], os.getpid())
+        self.verify()
+
+    def test_what_was_withdrawn_is_closed(self) -> None:
+        grant = self.store.grant("/", "--selector", f"unix:gid:{os.getgid()}", "--selector", f"unix:uid:{os.getuid()}")
+        own = [int(line["grant"]) for line in self.show("--event", "release", "--path", "/file")][0]
+        before = len(self.closes(2))
+        with open(self.file, "rb", buffering=0) as stream:
+            stream.read(10)
+            for one in (own, grant):
+                self.store.revoke(one)
+            wait_until(lambda: any(self.show("--event", "withdraw", "--path", "/file")), "it is withdrawn", 10)
+        line = self.closes(before + 1)[-1]
+        self.assertIn(line["grant"], (own, grant))
+        self.assertGreaterEqual(line["bytes_read"], 10)
 
 
 class Modes(Audit):

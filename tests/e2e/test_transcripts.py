@@ -49,7 +49,7 @@ class Session:
         steady = re.sub(r"\b[0-9a-f]{16}\b", "FINGERPRINT", steady)
         steady = re.sub(r'("pid": |pid +| r[ow] |process )\d+', r"\1PID", steady)
         steady = re.sub(r"host \S+,", "host HOST,", steady)
-        steady = re.sub(r'((?:inodes|locked.bytes)"?:? +)\d+', r"\1N", steady)
+        steady = re.sub(r'((?:inodes|locked.bytes|audit.lines)"?:? +)\d+', r"\1N", steady)
         return re.sub(r'(?m)\b(ipsec-mb|OpenSSL)\b.*?(?=( \d+)?$|")', "ENGINE", steady)
 
     def _steady_line(self, line: str) -> str:

@@ -116,6 +116,53 @@ TEST_F(KeyBrokerTest, ReleasesAKeyAndSaysSo) {
   EXPECT_EQ(all[0], expected);
 }
 
+TEST_F(KeyBrokerTest, TellsWhichGrantLetsIn) {
+  start();
+  std::optional<GrantId> grant;
+  AccessRequest asking = request(reader_, models_, kRead, "/models/a");
+  asking.let_in_by = &grant;
+  must_be(broker_->release(models_file_.file, models_file_.version, asking));
+  EXPECT_EQ(grant, GrantId{2});
+  AccessRequest making = request(owner_, kRootScope, kWrite, "/new");
+  making.let_in_by = &grant;
+  must_be(broker_->release_new(making));
+  EXPECT_EQ(grant, GrantId{1});
+  grant.reset();
+  asking.rights = kWrite;
+  EXPECT_FALSE(broker_->release(models_file_.file, models_file_.version, asking).ok());
+  EXPECT_FALSE(grant.has_value());
+}
+
+TEST_F(KeyBrokerTest, NotesAClose) {
+  start();
+  Rights rights = kRead;
+  rights.add(Right::kWrite);
+  const std::uint64_t much = std::uint64_t{5} << 40U;
+  must_be(broker_->note_close(request(reader_, models_, rights, "/models/a"),
+                              {.key = {models_file_.file, models_file_.version},
+                               .grant = GrantId{2},
+                               .bytes_read = much,
+                               .bytes_written = ~std::uint64_t{0}}));
+  const std::vector<json> all = lines();
+  ASSERT_EQ(all.size(), 1U);
+  json expected = {
+      {"store", store_.id.hex()},
+      {"event", "close"},
+      {"right", "read,write"},
+      {"scope", "/models"},
+      {"path", "/models/a"},
+      {"file", models_file_.file.hex()},
+      {"identity", {{"uid", 2}, {"gid", 50}, {"pid", 99}, {"selectors", {"unix:uid:2"}}}},
+      {"grant", 2},
+      {"key_version", 1},
+      {"bytes_read", much},
+      {"bytes_written", ~std::uint64_t{0}}};
+  for (const char* const of_the_log : {"time", "log", "n", "mac"}) {
+    expected[of_the_log] = all[0].at(of_the_log);
+  }
+  EXPECT_EQ(all[0], expected);
+}
+
 TEST_F(KeyBrokerTest, ReleasesANewKeyThatIsInTheKeystoreAlready) {
   start();
   const Dek dek = must_be(broker_->release_new(request(owner_, kRootScope, kWrite, "/new")));
