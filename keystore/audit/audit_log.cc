@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "keystore/base/atomic_file.h"
 
@@ -11,45 +12,95 @@ namespace {
 /// In the mode kBestEffort nobody waits long for a log that does without his line.
 constexpr auto kShortWait = std::chrono::milliseconds(100);
 
-/// Ordered, so that every line begins alike: time (put before it by LogWriter), store, event.
-using Json = nlohmann::ordered_json;
+/// A JSON object, put together member by member. Each opening of a file writes one, and a close
+/// another: a tree of values would cost more than all else of it.
+class ObjectText {
+ public:
+  void text(std::string_view name, std::string_view value) {
+    begin(name);
+    quote(value);
+  }
+  void text_unless_empty(std::string_view name, std::string_view value) {
+    if (!value.empty()) text(name, value);
+  }
+  template <typename Number>
+  void number(std::string_view name, const std::optional<Number>& value) {
+    if (!value.has_value()) return;
+    begin(name);
+    text_ += std::to_string(*value);
+  }
+  void texts(std::string_view name, std::span<const std::string_view> values) {
+    begin(name);
+    char before = '[';
+    for (const std::string_view value : values) {
+      text_ += before;
+      before = ',';
+      quote(value);
+    }
+    text_ += ']';
+  }
+  void object(std::string_view name, ObjectText value) {
+    begin(name);
+    text_ += std::move(value).done();
+  }
+  [[nodiscard]] bool empty() const { return text_.empty(); }
+  [[nodiscard]] std::string done() && { return (empty() ? "{" : std::move(text_)) + "}"; }
 
-void put_text(Json& line, const char* key, std::string_view text) {
-  if (!text.empty()) line[key] = text;
-}
+ private:
+  void begin(std::string_view name) {
+    text_ += empty() ? '{' : ',';
+    quote(name);
+    text_ += ':';
+  }
+  /// Names are bytes; what is not UTF-8 is shown by the replacement character.
+  void quote(std::string_view value) {
+    const bool plain = std::all_of(value.begin(), value.end(), [](char byte) {
+      return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+    });
+    if (plain) {
+      text_.append("\"").append(value).append("\"");
+    } else {
+      using Json = nlohmann::json;
+      text_ += Json(value).dump(-1, ' ', false, Json::error_handler_t::replace);
+    }
+  }
 
-Json identity_json(const AuditEvent& event) {
-  Json identity = Json::object();
-  if (event.uid.has_value()) identity["uid"] = *event.uid;
-  if (event.gid.has_value()) identity["gid"] = *event.gid;
-  if (event.pid.has_value()) identity["pid"] = *event.pid;
-  if (!event.selectors.empty()) identity["selectors"] = event.selectors;
+  std::string text_;
+};
+
+ObjectText identity_text(const AuditEvent& event) {
+  ObjectText identity;
+  identity.number("uid", event.uid);
+  identity.number("gid", event.gid);
+  identity.number("pid", event.pid);
+  if (!event.selectors.empty()) identity.texts("selectors", event.selectors);
   return identity;
 }
 
-Json event_json(const AuditEvent& event, const std::string& store) {
-  Json line;
-  line["store"] = store;
-  line["event"] = event.event;
-  put_text(line, "decision", event.decision);
-  put_text(line, "right", event.right);
-  put_text(line, "scope", event.scope);
-  put_text(line, "path", event.path);
-  if (event.file.has_value()) line["file"] = event.file->hex();
-  if (Json identity = identity_json(event); !identity.empty())
-    line["identity"] = std::move(identity);
-  if (event.grant.has_value()) line["grant"] = event.grant->value;
-  if (event.key_version.has_value()) line["key_version"] = event.key_version->value;
-  if (event.bytes_read.has_value()) line["bytes_read"] = *event.bytes_read;
-  if (event.bytes_written.has_value()) line["bytes_written"] = *event.bytes_written;
-  put_text(line, "reason", event.reason);
-  put_text(line, "detail", event.detail);
-  return line;
+template <typename Strong>
+std::optional<decltype(Strong::value)> number_of(const std::optional<Strong>& strong) {
+  return strong ? std::optional(strong->value) : std::nullopt;
 }
 
-/// Names are bytes; what is not UTF-8 is shown by the replacement character.
-std::string text_of(const Json& line) {
-  return line.dump(-1, ' ', false, Json::error_handler_t::replace);
+/// Every line begins alike: time (put before it by LogWriter), store, event.
+std::string event_text(const AuditEvent& event, const std::string& store) {
+  ObjectText line;
+  line.text("store", store);
+  line.text("event", event.event);
+  line.text_unless_empty("decision", event.decision);
+  line.text_unless_empty("right", event.right);
+  line.text_unless_empty("scope", event.scope);
+  line.text_unless_empty("path", event.path);
+  if (event.file.has_value()) line.text("file", event.file->hex());
+  if (ObjectText identity = identity_text(event); !identity.empty())
+    line.object("identity", std::move(identity));
+  line.number("grant", number_of(event.grant));
+  line.number("key_version", number_of(event.key_version));
+  line.number("bytes_read", event.bytes_read);
+  line.number("bytes_written", event.bytes_written);
+  line.text_unless_empty("reason", event.reason);
+  line.text_unless_empty("detail", event.detail);
+  return std::move(line).done();
 }
 
 }  // namespace
@@ -89,7 +140,7 @@ Result<std::unique_ptr<AuditLog>> AuditLog::open(const std::string& path, StoreI
 }
 
 Result<void> AuditLog::append(const AuditEvent& event) {
-  const std::string fields = text_of(event_json(event, store_));
+  const std::string fields = event_text(event, store_);
   auto written = write_dropped();
   if (written) written = write(fields);
   if (written) return {};
@@ -104,8 +155,11 @@ Result<void> AuditLog::append(const AuditEvent& event) {
 Result<void> AuditLog::write_dropped() {
   const std::uint64_t lost = unsaid_.exchange(0, std::memory_order_relaxed);
   if (lost == 0) return {};
-  const Json line = {{"store", store_}, {"event", "dropped"}, {"lost", lost}};
-  auto written = write(text_of(line));
+  ObjectText line;
+  line.text("store", store_);
+  line.text("event", "dropped");
+  line.number("lost", std::optional(lost));
+  auto written = write(std::move(line).done());
   if (!written) unsaid_.fetch_add(lost, std::memory_order_relaxed);
   return written;
 }
