@@ -1,6 +1,7 @@
 #include <array>
 
 #include "tests/fuzz/attribute_targets.h"
+#include "tests/fuzz/audit_targets.h"
 #include "tests/fuzz/config_targets.h"
 #include "tests/fuzz/content_targets.h"
 #include "tests/fuzz/format_targets.h"
@@ -32,6 +33,10 @@ std::span<const Target> all_targets() {
       Target{"passphrase_parameters", fuzz_passphrase_parameters, passphrase_parameters_seeds},
       Target{"policy_rows", fuzz_policy_rows, policy_rows_seeds, 10},
       Target{"keystore_file", fuzz_keystore_file, keystore_file_seeds, 100},
+      Target{"audit_lines", fuzz_audit_lines, audit_lines_seeds, 4},
+      Target{"audit_head", fuzz_audit_head, audit_head_seeds, 2},
+      Target{"audit_side_file", fuzz_audit_side_file, audit_side_file_seeds},
+      Target{"audit_checkpoint", fuzz_audit_checkpoint, audit_checkpoint_seeds, 10},
       Target{"store_config", fuzz_store_config, store_config_seeds, 10},
       Target{"thread_status", fuzz_thread_status, thread_status_seeds},
       Target{"cgroups", fuzz_cgroups, cgroups_seeds},
