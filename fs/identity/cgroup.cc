@@ -275,4 +275,20 @@ std::optional<CgroupFacts> parse_cgroups(std::string_view text) {
   return facts;
 }
 
+std::vector<Selector> selectors_of(const CgroupFacts& facts) {
+  std::vector<Selector> selectors;
+  const auto add = [&](std::string_view kind, const std::optional<std::string>& value) {
+    if (!value.has_value()) return;
+    if (auto selector = Selector::attested(kind, *value)) selectors.push_back(std::move(*selector));
+  };
+  add("cgroup:path:", facts.path);
+  add("systemd:id:", facts.unit);
+  add("slurm:job_id:", facts.job);
+  add("slurm:step:", facts.step);
+  add("docker:id:", facts.docker);
+  add("k8s:pod-uid:", facts.pod);
+  add("k8s:container-id:", facts.container);
+  return selectors;
+}
+
 }  // namespace coffer

@@ -3,6 +3,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "keystore/access/selector.h"
 
 namespace coffer {
 
@@ -30,5 +33,7 @@ struct CgroupFacts {
 /// made it, below groups that are root's; the same shape further down is not seen. Where two
 /// hierarchies of v1 disagree, neither is believed.
 std::optional<CgroupFacts> parse_cgroups(std::string_view text);
+/// As selectors; what a name says of being a container is not among them.
+std::vector<Selector> selectors_of(const CgroupFacts& facts);
 
 }  // namespace coffer

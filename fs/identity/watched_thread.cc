@@ -23,21 +23,6 @@ void add(Identity& identity, std::string_view kind, std::string_view value) {
     identity.selectors.push_back(std::move(*selector));
 }
 
-std::vector<Selector> selectors_of(const CgroupFacts& facts) {
-  Identity all;
-  const auto add_if_known = [&](std::string_view kind, const std::optional<std::string>& value) {
-    if (value.has_value()) add(all, kind, *value);
-  };
-  add_if_known("cgroup:path:", facts.path);
-  add_if_known("systemd:id:", facts.unit);
-  add_if_known("slurm:job_id:", facts.job);
-  add_if_known("slurm:step:", facts.step);
-  add_if_known("docker:id:", facts.docker);
-  add_if_known("k8s:pod-uid:", facts.pod);
-  add_if_known("k8s:container-id:", facts.container);
-  return std::move(all.selectors);
-}
-
 /// This process's own; it stays in them.
 const std::string& own_namespace(const char* name) {
   static const std::string mounts = read_link(AT_FDCWD, "/proc/self/ns/mnt").value_or("");
@@ -75,9 +60,9 @@ bool WatchedThread::read_status() {
 bool WatchedThread::read_cgroups() {
   const auto text = read(cgroups_, "cgroup");
   if (!text.has_value()) return false;
-  if (cgroup_.has_value() && *text == cgroup_text_) return true;
+  if (cgroup_.has_value() && *text == *cgroup_text_) return true;
   cgroup_ = parse_cgroups(*text);
-  cgroup_text_ = *text;
+  cgroup_text_ = std::make_shared<const std::string>(*text);
   cgroup_selectors_.clear();
   if (cgroup_.has_value()) cgroup_selectors_ = selectors_of(*cgroup_);
   return cgroup_.has_value();
@@ -160,6 +145,7 @@ std::optional<Identity> WatchedThread::gather(const Caller& caller, Sources aske
   if (asked.contains(Source::kCgroup) && read_cgroups()) {
     alive = true;
     identity.known.add(Sources::of(Source::kCgroup));
+    identity.cgroups = cgroup_text_;
     identity.selectors.insert(identity.selectors.end(), cgroup_selectors_.begin(),
                               cgroup_selectors_.end());
   }

@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -59,7 +60,7 @@ class WatchedThread {
   bool without_program_ = false;
   std::vector<gid_t> groups_;
   std::optional<std::string> processes_;  ///< its pid namespace
-  std::string cgroup_text_;
+  std::shared_ptr<const std::string> cgroup_text_;
   std::optional<CgroupFacts> cgroup_;
   std::vector<Selector> cgroup_selectors_;
   ExecutableOfThread executable_;

@@ -4,9 +4,26 @@
 
 namespace coffer {
 
+bool Admission::lost_a_group() const {
+  return std::any_of(groups_.begin(), groups_.end(),
+                     [](const auto& group) { return group->gone(); });
+}
+
+Identity Admission::who_by_now() const {
+  Identity who = *who_;
+  for (const auto& group : groups_) {
+    if (!group->gone()) continue;
+    for (const Selector& selector : group->group().selectors) {
+      if (std::erase(who.selectors, selector) > 0) who.past.push_back(selector);
+    }
+  }
+  std::sort(who.past.begin(), who.past.end());
+  return who;
+}
+
 std::shared_ptr<Admission> Admissions::add(std::shared_ptr<const Identity> who,
-                                           const Admission::To& to) {
-  auto made = std::make_unique<Admission>(std::move(who), to);
+                                           const Admission::To& to, GroupWatch::Groups groups) {
+  auto made = std::make_unique<Admission>(std::move(who), to, std::move(groups));
   std::shared_ptr<Admission> shared(made.release(), [this](Admission* last) { drop(last); });
   MutexLock lock(mutex_);
   known_.emplace(shared.get(), shared);

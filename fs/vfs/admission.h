@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "fs/vfs/group_watch.h"
 #include "fs/vfs/types.h"
 #include "keystore/access/grant.h"
 #include "keystore/base/mutex.h"
@@ -24,9 +25,15 @@ class Admission {
     std::optional<DekId> key = {};      ///< none of a directory
     std::optional<GrantId> grant = {};  ///< that let it in
   };
-  Admission(std::shared_ptr<const Identity> who, const To& to) : who_(std::move(who)), to_(to) {}
+  Admission(std::shared_ptr<const Identity> who, const To& to, GroupWatch::Groups groups)
+      : who_(std::move(who)), to_(to), groups_(std::move(groups)) {}
 
+  /// Who he was when he opened it.
   [[nodiscard]] const Identity& who() const { return *who_; }
+  /// A control group by which he was known is there no more.
+  [[nodiscard]] bool lost_a_group() const;
+  /// What is left of it: what such groups said is past.
+  [[nodiscard]] Identity who_by_now() const;
   [[nodiscard]] const To& to() const { return to_; }
 
   /// `reason` is EKEYREVOKED or EKEYEXPIRED.
@@ -56,6 +63,7 @@ class Admission {
  private:
   const std::shared_ptr<const Identity> who_;
   const To to_;
+  const GroupWatch::Groups groups_;
   std::atomic<int> reason_{0};
   std::atomic<bool> dropped_{false};
   std::atomic<bool> closed_{false};
@@ -67,7 +75,8 @@ class Admission {
 class Admissions {
  public:
   /// Known until the last pointer to it goes, which must be before this does.
-  std::shared_ptr<Admission> add(std::shared_ptr<const Identity> who, const Admission::To& to);
+  std::shared_ptr<Admission> add(std::shared_ptr<const Identity> who, const Admission::To& to,
+                                 GroupWatch::Groups groups);
   /// Those that are not withdrawn.
   [[nodiscard]] std::vector<std::shared_ptr<Admission>> standing() const;
   [[nodiscard]] std::vector<std::shared_ptr<Admission>> all() const;

@@ -278,7 +278,8 @@ class Vfs {
                                            std::uint64_t changes);
   /// True if it was withdrawn now.
   bool reconsider(Admission& admission);
-  /// By the broker's thread, whenever grants may have changed.
+  /// By the broker's thread, whenever grants may have changed; by that of `groups_`, when control
+  /// groups are gone.
   void reconsider_all();
   void drop_pages(InodeId inode);
   /// By whose inode the kernel is to know an object of this mode.
@@ -541,7 +542,8 @@ class Vfs {
   Mutex records_;                        // while a directory's record is read and replaced
   SharedMutex moving_;  // exclusive while a rename changes backing and table; see fs/LOCKING.md
   Background dropping_{kMostDropping};
-  Background retiring_{kMostRetiring};  // the last: what it does needs all the others
+  Background retiring_{kMostRetiring};               // what it does needs all the others
+  GroupWatch groups_{[this] { reconsider_all(); }};  // and so does this
 };
 
 }  // namespace coffer

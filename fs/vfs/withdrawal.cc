@@ -8,9 +8,10 @@ namespace coffer {
 
 Result<std::shared_ptr<Admission>> Vfs::admit(const Who& who, const Admission::To& to,
                                               std::uint64_t changes) {
-  auto admission = admissions_.add(who.shared_identity(), to);
+  auto admission =
+      admissions_.add(who.shared_identity(), to, groups_.watch(*who.shared_identity()));
   // From here on changes find it. One that came after the decision may have looked for it too soon.
-  if (broker_.changes() != changes) reconsider(*admission);
+  if (broker_.changes() != changes || admission->lost_a_group()) reconsider(*admission);
   TRY(admission->check());
   return admission;
 }
@@ -18,7 +19,8 @@ Result<std::shared_ptr<Admission>> Vfs::admit(const Who& who, const Admission::T
 bool Vfs::reconsider(Admission& admission) {
   const Admission::To& to = admission.to();
   const std::string path = inodes_.path(to.inode);
-  const auto refused = broker_.withdrawn({to.scope, admission.who(), to.rights, path}, to.key);
+  const Identity who = admission.who_by_now();
+  const auto refused = broker_.withdrawn({to.scope, who, to.rights, path}, to.key);
   if (!refused.has_value()) return false;
   admission.withdraw(refused->errno_value);
   options_.tell("withdrawn from process " + std::to_string(admission.who().pid) + " of uid " +

@@ -68,6 +68,13 @@ bool Grant::matches(const Identity& identity) const {
                      [&](const Selector& selector) { return identity.has(selector); });
 }
 
+bool Grant::matched(const Identity& identity) const {
+  if (matches(identity)) return true;
+  return !selectors.empty() &&
+         std::all_of(selectors.begin(), selectors.end(),
+                     [&](const Selector& selector) { return identity.had(selector); });
+}
+
 bool Grant::may_match(const Identity& identity) const {
   if (matches(identity)) return true;
   if (identity.selectors.empty() || selectors.empty()) return false;
@@ -80,7 +87,7 @@ Decision decide(std::span<const Grant> grants, const Identity& identity, Right r
   Decision decision{.allowed = false, .code = Code::kDenied, .grant = {}, .reason = "no grant"};
   for (const Grant& grant : grants) {
     if (!grant.rights.cover(right)) continue;
-    if (grant.deny ? !grant.may_match(identity) : !grant.matches(identity)) continue;
+    if (grant.deny ? !grant.may_match(identity) : !grant.matched(identity)) continue;
     if (grant.not_before.has_value() && now < *grant.not_before) continue;
     const bool expired = grant.not_after.has_value() && now >= *grant.not_after;
     const bool revoked = grant.revoked_at.has_value();
@@ -105,6 +112,11 @@ Decision decide(std::span<const Grant> grants, const Identity& identity, Right r
                   .code = Code::kExpired,
                   .grant = grant.id,
                   .reason = "grant has expired"};
+    } else if (!grant.matches(identity)) {
+      decision = {.allowed = false,
+                  .code = Code::kRevoked,
+                  .grant = grant.id,
+                  .reason = "the control group that the grant names is gone"};
     } else {
       decision = {.allowed = true, .code = Code::kDenied, .grant = grant.id, .reason = "granted"};
     }

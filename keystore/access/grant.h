@@ -60,6 +60,8 @@ struct Grant {
   std::string purpose;
 
   [[nodiscard]] bool matches(const Identity& identity) const;
+  /// True also if it did by what holds no more.
+  [[nodiscard]] bool matched(const Identity& identity) const;
   /// True also if too little is known of the process to say that it does not match: a refusal holds
   /// then.
   [[nodiscard]] bool may_match(const Identity& identity) const;

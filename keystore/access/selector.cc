@@ -100,8 +100,12 @@ bool Identity::has(const Selector& selector) const {
   return std::binary_search(selectors.begin(), selectors.end(), selector);
 }
 
+bool Identity::had(const Selector& selector) const {
+  return has(selector) || std::binary_search(past.begin(), past.end(), selector);
+}
+
 bool Identity::may_have(const Selector& selector) const {
-  return has(selector) || !known.cover(selector.sources());
+  return had(selector) || !known.cover(selector.sources());
 }
 
 }  // namespace coffer

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <compare>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -49,9 +50,15 @@ struct Identity {
   /// What was read: of a selector from elsewhere nothing is known, neither that it holds nor that
   /// it does not.
   Sources known = Sources::all();
+  /// The kernel's words for its control groups (/proc/TID/cgroup), where they were read.
+  std::shared_ptr<const std::string> cgroups = {};
+  /// Held once: no grant lets in by it any more, and a deny refuses by it as before. Sorted.
+  std::vector<Selector> past = {};
 
   /// It is known to hold.
   [[nodiscard]] bool has(const Selector& selector) const;
+  /// It holds or did once.
+  [[nodiscard]] bool had(const Selector& selector) const;
   /// It is not known not to hold.
   [[nodiscard]] bool may_have(const Selector& selector) const;
 };

@@ -290,6 +290,7 @@ Result<void> KeyBroker::append(AuditEvent event, const AccessRequest& request) {
   event.gid = request.who.gid;
   event.pid = request.who.pid;
   for (const Selector& selector : request.who.selectors) event.selectors.push_back(selector.text());
+  for (const Selector& selector : request.who.past) event.selectors.push_back(selector.text());
   return audit_.append(event);
 }
 

@@ -36,7 +36,7 @@ coffer_unit_test(unit_names
   SINGLE_THREADED)
 
 coffer_unit_test(unit_identity
-  SOURCES identity/cgroup_test.cc identity/facts_test.cc identity/identity_resolver_test.cc
+  SOURCES identity/cgroup_test.cc identity/control_groups_test.cc identity/facts_test.cc identity/identity_resolver_test.cc
           identity/programs_test.cc identity/sources_test.cc
           ${PROJECT_SOURCE_DIR}/tests/support/privileges.cc
   LINKS coffer_identity)

@@ -194,6 +194,41 @@ TEST(Decide, ADenyHoldsOfWhomTooLittleIsKnown) {
   EXPECT_EQ(decide(grants, other, Right::kRead, kNow).reason, "no grant");
 }
 
+/// Of user 1, once in a unit that is gone.
+Identity left_behind() {
+  Identity identity = user(1);
+  identity.past = {*Selector::parse("systemd:id:job.service")};
+  return identity;
+}
+
+TEST(Decide, WhatHoldsNoMoreLetsNobodyIn) {
+  const auto in_unit = *Selector::parse("systemd:id:job.service");
+  const std::vector<Grant> grants = {allow(7, kAll, {in_unit, Selector::unix_uid(1)})};
+  const Decision decision = decide(grants, left_behind(), Right::kRead, kNow);
+  EXPECT_FALSE(decision.allowed);
+  EXPECT_EQ(decision.code, Code::kRevoked);
+  EXPECT_EQ(decision.grant, GrantId{7});
+  EXPECT_EQ(decision.reason, "the control group that the grant names is gone");
+  // Another grant is as good.
+  EXPECT_TRUE(decide(std::vector{grants[0], allow(8, kAll, {Selector::unix_uid(1)})}, left_behind(),
+                     Right::kRead, kNow)
+                  .allowed);
+  EXPECT_TRUE(decide(std::vector{allow(8, kAll, {Selector::unix_uid(1)}), grants[0]}, left_behind(),
+                     Right::kRead, kNow)
+                  .allowed);
+  // Whoever never was in it hears nothing of it.
+  EXPECT_EQ(decide(grants, user(1), Right::kRead, kNow).code, Code::kDenied);
+}
+
+TEST(Decide, ADenyHoldsByWhatHoldsNoMore) {
+  const std::vector<Grant> grants = {allow(7, kAll, {Selector::unix_uid(1)}),
+                                     deny(8, kAll, {*Selector::parse("systemd:id:job.service")})};
+  const Decision decision = decide(grants, left_behind(), Right::kRead, kNow);
+  EXPECT_FALSE(decision.allowed);
+  EXPECT_EQ(decision.grant, GrantId{8});
+  EXPECT_TRUE(decide(grants, user(1), Right::kRead, kNow).allowed);
+}
+
 TEST(Decide, ADenyHitsExactlyTheRightsItNames) {
   for (const Right denied : {Right::kList, Right::kRead, Right::kWrite}) {
     const std::vector<Grant> grants = {allow(1, kAll, {}), deny(2, rights_of({denied}), {})};
