@@ -11,6 +11,7 @@
 #include "keystore/crypto/kdf.h"
 #include "keystore/keyring/policy_rows.h"
 #include "keystore/keyring/schema.h"
+#include "keystore/keyring/scope_flags.h"
 
 namespace coffer {
 namespace {
@@ -323,6 +324,7 @@ Result<ScopeId> Keyring::add_scope(const std::string& path, DirId root_dir,
                                     .created_at = now},
                            seal_scope_path(policy_keys.paths, store_, id, path),
                            keys.wrapped_secret));
+          TRY(write_scope_flags(database_, id, settings.flags));
           return insert_kek(database_, id, KeyVersion{1}, keys.wrapped_kek, now);
         });
     if (added) return id;
@@ -364,6 +366,15 @@ Result<void> Keyring::revoke_grant(GrantId id) {
 Result<void> Keyring::set_scope_state(ScopeId scope, KeyState state) {
   TRY(change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
     return update_scope_state(database_, scope, state);
+  }));
+  return {};
+}
+
+Result<void> Keyring::set_scope_flags(ScopeId scope, ScopeFlags flags) {
+  TRY(change_policy([&](const PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+    if (!TRY(scope_exists(database_, scope)))
+      return Error{Code::kNotFound, 0, "there is no such scope"};
+    return write_scope_flags(database_, scope, flags);
   }));
   return {};
 }

@@ -97,6 +97,8 @@ class Keyring {
   /// Brings the scope into another state; keys in it are used in kActive alone. kNotFound if there
   /// is none of that id, kExists if it is in that state, kInvalid if that can't be (may_become).
   Result<void> set_scope_state(ScopeId scope, KeyState state);
+  /// kNotFound if there is no such scope.
+  Result<void> set_scope_flags(ScopeId scope, ScopeFlags flags);
   /// kInvalid unless it names rights, and either selectors or everyone; kNotFound if there is no
   /// such scope.
   Result<GrantId> add_grant(const GrantRow& grant);

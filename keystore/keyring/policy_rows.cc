@@ -8,6 +8,7 @@
 #include "keystore/crypto/random.h"
 #include "keystore/keyring/audit_rows.h"
 #include "keystore/keyring/schema.h"
+#include "keystore/keyring/scope_flags.h"
 
 namespace coffer {
 namespace {
@@ -96,6 +97,7 @@ Result<PolicySnapshot> select_policy(Database& database, const SecretBytes& path
   snapshot.xattrs = TRY(has_meta(database, "xattrs"));
   snapshot.audit_required = TRY(read_audit_required(database));
   snapshot.scopes = TRY(select_scopes(database, path_key, store));
+  TRY(read_scope_flags(database, snapshot.scopes));
   snapshot.grants = TRY(select_grants(database));
   return snapshot;
 }
@@ -197,6 +199,7 @@ Result<void> delete_unused_scope(Database& database, ScopeId scope) {
       return Error{Code::kExists, 0, "the scope is in use"};
     }
   }
+  TRY(write_scope_flags(database, scope, {}));
   Statement keks = TRY(database.prepare("DELETE FROM keks WHERE scope_id = ?1;"));
   TRY(keks.start(scope.value).run());
   Statement scopes = TRY(database.prepare("DELETE FROM scopes WHERE id = ?1;"));

@@ -53,13 +53,23 @@ constexpr bool is_usable(KeyState state) {
 /// what is compromised or destroyed never comes back.
 bool may_become(KeyState from, KeyState to);
 
-/// What is settled when a scope is made.
+/// How a scope's content is handed out (fs/SEMANTICS.md, "Strict scopes"); may be changed.
+struct ScopeFlags {
+  /// Names are hidden from who is not granted them, and every use is decided anew.
+  bool strict = false;
+  /// What was decrypted of a file goes with its last reader.
+  bool purge = false;
+  bool operator==(const ScopeFlags&) const = default;
+};
+
+/// What is settled when a scope is made, but for its flags.
 struct ScopeSettings {
   Sensitivity sensitivity = Sensitivity::kInternal;
   Suite suite = Suite::kAes256Gcm;
   unsigned chunk_log2 = 12;
   Wrap wrap = Wrap::kKek;
   std::int64_t retention_s = 7 * 24 * 3600;
+  ScopeFlags flags = {};
 };
 
 struct ScopeRow {
