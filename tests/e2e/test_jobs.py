@@ -84,7 +84,8 @@ class Jobs(WithdrawalTest):
         group = self.group("/" + UNIQUE)
         self.grant_selector("cgroup:path:/" + UNIQUE)
         use = self.use_in(group, mapping=True)
-        other = self.use(SELF, reading(self.file))
+        # What others read just then of the very same pages would be there for all.
+        other = self.use(SELF, reading(self.file, 2048 * PAGE))
         group.remove()
         self.assert_in_time(use.ends_with(-signal.SIGBUS, time.monotonic()))
         other.goes_on()
