@@ -26,6 +26,7 @@ struct ScopeCreateOptions {
   std::string wrap = "kek";
   std::string retention = "7d";
   std::string chunk_size = "4k";
+  ScopeFlags flags = {};
   PassphraseOptions passphrase;
 };
 
@@ -36,6 +37,7 @@ Result<ScopeSettings> settings_from(const ScopeCreateOptions& options) {
   settings.wrap = TRY(wrap_from_name(options.wrap));
   settings.retention_s = TRY(parse_duration(options.retention));
   settings.chunk_log2 = TRY(parse_chunk_size(options.chunk_size));
+  settings.flags = options.flags;
   return settings;
 }
 
@@ -46,7 +48,9 @@ nlohmann::ordered_json to_request(const ScopeCreateOptions& options) {
           {"suite", options.suite},
           {"wrap", options.wrap},
           {"retention", options.retention},
-          {"chunk_size", options.chunk_size}};
+          {"chunk_size", options.chunk_size},
+          {"strict", options.flags.strict},
+          {"purge", options.flags.purge}};
 }
 
 Result<ScopeCreateOptions> from_request(const std::string& line) {
@@ -63,6 +67,12 @@ Result<ScopeCreateOptions> from_request(const std::string& line) {
       return Error{Code::kInvalid, 0, std::string("malformed request: ") + name};
     }
     *field = request[name].get<std::string>();
+  }
+  for (auto& [name, field] : {std::pair<const char*, bool*>{"strict", &options.flags.strict},
+                              {"purge", &options.flags.purge}}) {
+    if (!request.contains(name) || !request[name].is_boolean())
+      return Error{Code::kInvalid, 0, std::string("malformed request: ") + name};
+    *field = request[name].get<bool>();
   }
   return options;
 }
@@ -172,6 +182,8 @@ void add_scope_create_command(CLI::App& scope, ChosenCommand& chosen) {
   verb.add_option("--retention", options->retention, "How long a deleted file's key is kept")
       ->capture_default_str();
   verb.add_option("--chunk-size", options->chunk_size, "4k to 1M")->capture_default_str();
+  verb.add_flag("--strict", options->flags.strict, kStrictHelp);
+  verb.add_flag("--purge", options->flags.purge, kPurgeHelp);
   add_passphrase_options(verb, options->passphrase);
   verb.callback([options, &chosen] { chosen.run = [options] { return scope_create(*options); }; });
 }

@@ -54,6 +54,12 @@ class ScratchPool {
     return {*this, data};
   }
 
+  /// Of what was in those that are not in use nothing is left.
+  void wipe_idle() {
+    MutexLock lock(mutex_);
+    for (const auto& data : idle_) wipe({data.get(), kBufferSize});
+  }
+
  private:
   struct Free {
     void operator()(std::uint8_t* data) const { std::free(data); }

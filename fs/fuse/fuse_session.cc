@@ -158,8 +158,9 @@ Result<std::unique_ptr<FuseSession>> FuseSession::mount(Vfs& vfs, const MountOpt
   }
   state->mounted = true;
   raise_read_ahead(options.mountpoint);
-  vfs.set_page_cache([session = state->session.get()](InodeId inode) {
+  vfs.set_page_cache([session = state->session.get(), context = &state->context](InodeId inode) {
     (void)fuse_lowlevel_notify_inval_inode(session, inode.value, 0, 0);
+    context->buffers.wipe_idle();  // they may hold the same
   });
   return std::unique_ptr<FuseSession>(new FuseSession(std::move(state)));
 }

@@ -14,12 +14,14 @@ namespace {
 /// back, by the one who writes to the store too, stays unnoticed.
 constexpr double kTimeout = 1.0;
 
+double timeout(bool strict) { return strict ? 0 : kTimeout; }
+
 fuse_entry_param entry_param(const Entry& entry) {
   fuse_entry_param param{};
   param.ino = entry.inode.value;
   param.attr = entry.attributes;
-  param.attr_timeout = kTimeout;
-  param.entry_timeout = kTimeout;
+  param.attr_timeout = timeout(entry.strict);
+  param.entry_timeout = timeout(entry.strict);
   return param;
 }
 
@@ -125,13 +127,17 @@ void do_forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* fo
   fuse_reply_none(request);
 }
 
+double attributes_timeout(fuse_req_t request, fuse_ino_t inode) {
+  return timeout(context_of(request).vfs.is_strict(InodeId{inode}));
+}
+
 void do_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
   (void)info;
   serve(
       request, "getattr", inode,
       [&](Vfs& vfs) { return vfs.attributes(caller_of(request), InodeId{inode}); },
       [&](const struct stat& attributes) {
-        return fuse_reply_attr(request, &attributes, kTimeout);
+        return fuse_reply_attr(request, &attributes, attributes_timeout(request, inode));
       });
 }
 
@@ -159,7 +165,9 @@ void do_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* attributes, i
         return vfs.change_attributes(caller_of(request), InodeId{inode},
                                      change_from(*attributes, to_set), handle);
       },
-      [&](const struct stat& changed) { return fuse_reply_attr(request, &changed, kTimeout); });
+      [&](const struct stat& changed) {
+        return fuse_reply_attr(request, &changed, attributes_timeout(request, inode));
+      });
 }
 
 void do_readlink(fuse_req_t request, fuse_ino_t inode) noexcept {
@@ -215,13 +223,18 @@ void do_link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t new_parent,
   });
 }
 
+/// What is opened in a strict scope is not cached: each read(2) and write(2) comes here.
+void say_how_cached(fuse_file_info& info, const FileHandle& handle) {
+  info.direct_io = handle.admission->to().flags.strict || !handle.may_keep_pages ? 1 : 0;
+  info.keep_cache = handle.pages_hold ? 1 : 0;
+}
+
 void do_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
   serve(
       request, "open", inode,
       [&](Vfs& vfs) { return vfs.open(caller_of(request), InodeId{inode}, info->flags); },
       [&](std::unique_ptr<FileHandle>& handle) {
-        info->keep_cache = handle->pages_hold ? 1 : 0;
-        info->direct_io = handle->may_keep_pages ? 0 : 1;
+        say_how_cached(*info, *handle);
         info->noflush = handle->rights().contains(Right::kWrite) ? 0 : 1;  // nothing to commit
         keep_handle(*info, handle);
         const int answered = fuse_reply_open(request, info);
@@ -240,7 +253,7 @@ void do_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
         return vfs.create_file(caller_of(request), InodeId{parent}, name, mode, info->flags);
       },
       [&](Vfs::Created& created) {
-        info->keep_cache = 1;
+        say_how_cached(*info, *created.handle);
         keep_handle(*info, created.handle);
         const fuse_entry_param param = entry_param(created.entry);
         const int answered = fuse_reply_create(request, &param, info);
@@ -253,29 +266,48 @@ void do_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
       });
 }
 
+Result<void> decide_read(fuse_req_t request, const FileHandle& handle, const fuse_file_info& info) {
+  if (!handle.admission->to().flags.strict) return {};
+  // Pages of the kernel's cache are asked for once and then for whoever comes, so there are none.
+  // Of read(2) alone the kernel names the owner of the descriptor; what copies between descriptors
+  // takes this errno for "do it by reading".
+  if (info.lock_owner == 0) return errno_error(EINVAL, "nothing in a strict scope can be mapped");
+  return context_of(request).vfs.decide_use(caller_of(request), *handle.admission, Right::kRead);
+}
+
 void do_read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
              fuse_file_info* info) noexcept {
   std::optional<ScratchPool::Buffer> buffer;
+  bool purge = false;
   serve(
       request, "read", inode,
-      [&](Vfs& vfs) {
+      [&](Vfs& vfs) -> Result<std::size_t> {
+        auto& handle = handle_of<FileHandle>(info);
+        purge = handle.admission->to().flags.purge;
+        TRY(decide_read(request, handle, *info));
         buffer.emplace(context_of(request).buffers.take());
-        return vfs.read(handle_of<FileHandle>(info), static_cast<std::uint64_t>(offset),
-                        first_of(*buffer, size));
+        return vfs.read(handle, static_cast<std::uint64_t>(offset), first_of(*buffer, size));
       },
       [&](std::size_t length) { return reply_with(request, *buffer, length); });
+  // The file may be closed by now, and what was not in use then is wiped.
+  if (purge && buffer.has_value()) wipe(first_of(*buffer, size));
 }
 
 void do_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_t size,
               off_t offset, fuse_file_info* info) noexcept {
   serve(
       request, "write", inode,
-      [&](Vfs& vfs) {
+      [&](Vfs& vfs) -> Result<std::size_t> {
         auto& handle = handle_of<FileHandle>(info);
         const auto at = static_cast<std::uint64_t>(offset);
         const Bytes bytes = as_bytes({data, size});
-        return info->writepage != 0 ? vfs.write_back(handle, at, bytes)
-                                    : vfs.write(handle, at, bytes);
+        const bool by_kernel = info->writepage != 0;
+        if (!by_kernel) TRY(vfs.decide_use(caller_of(request), *handle.admission, Right::kWrite));
+        auto written = by_kernel ? vfs.write_back(handle, at, bytes) : vfs.write(handle, at, bytes);
+        // The buffer is this thread's, which keeps it for the next request.
+        if (handle.admission->to().flags.purge)
+          wipe({reinterpret_cast<std::uint8_t*>(const_cast<char*>(data)), size});
+        return written;
       },
       [&](std::size_t length) { return fuse_reply_write(request, length); });
 }
@@ -294,16 +326,20 @@ void do_lseek(fuse_req_t request, fuse_ino_t inode, off_t offset, int whence,
               fuse_file_info* info) noexcept {
   serve(
       request, "lseek", inode,
-      [&](Vfs& vfs) {
-        return vfs.seek(handle_of<FileHandle>(info), static_cast<std::uint64_t>(offset), whence);
+      [&](Vfs& vfs) -> Result<std::uint64_t> {
+        auto& handle = handle_of<FileHandle>(info);
+        TRY(vfs.decide_use(caller_of(request), *handle.admission, Right::kList));
+        return vfs.seek(handle, static_cast<std::uint64_t>(offset), whence);
       },
       [&](std::uint64_t found) { return fuse_reply_lseek(request, static_cast<off_t>(found)); });
 }
 
 void do_fallocate(fuse_req_t request, fuse_ino_t inode, int mode, off_t offset, off_t length,
                   fuse_file_info* info) noexcept {
-  serve_status(request, "fallocate", inode, [&](Vfs& vfs) {
-    return vfs.allocate(handle_of<FileHandle>(info), mode, static_cast<std::uint64_t>(offset),
+  serve_status(request, "fallocate", inode, [&](Vfs& vfs) -> Result<void> {
+    auto& handle = handle_of<FileHandle>(info);
+    TRY(vfs.decide_use(caller_of(request), *handle.admission, Right::kWrite));
+    return vfs.allocate(handle, mode, static_cast<std::uint64_t>(offset),
                         static_cast<std::uint64_t>(length));
   });
 }
@@ -335,6 +371,7 @@ void list_into(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t pos
       request, "readdir", inode,
       [&](Vfs& vfs) -> Result<std::size_t> {
         auto& handle = handle_of<DirectoryHandle>(info);
+        TRY(vfs.decide_use(caller_of(request), *handle.admission, Right::kList));
         answer.emplace(context_of(request).buffers.take());
         const MutableBytes buffer = first_of(*answer, size);
         auto* const out = reinterpret_cast<char*>(buffer.data());

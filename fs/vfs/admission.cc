@@ -53,6 +53,12 @@ std::vector<std::shared_ptr<Admission>> Admissions::all() const {
   return all;
 }
 
+bool Admissions::someone_has(InodeId inode) const {
+  MutexLock lock(mutex_);
+  return std::any_of(known_.begin(), known_.end(),
+                     [&](const auto& entry) { return entry.first->to().inode == inode; });
+}
+
 bool Admissions::someone_writes(InodeId inode) const {
   MutexLock lock(mutex_);
   return std::any_of(known_.begin(), known_.end(), [&](const auto& entry) {

@@ -24,6 +24,7 @@ class Admission {
     InodeId inode;
     std::optional<DekId> key = {};      ///< none of a directory
     std::optional<GrantId> grant = {};  ///< that let it in
+    ScopeFlags flags = {};              ///< the scope's, when it was opened
   };
   Admission(std::shared_ptr<const Identity> who, const To& to, GroupWatch::Groups groups)
       : who_(std::move(who)), to_(to), groups_(std::move(groups)) {}
@@ -56,6 +57,10 @@ class Admission {
   /// True for who asks first: there is one close.
   bool close() { return !closed_.exchange(true); }
 
+  /// What KeyBroker::changes said before it was last decided about.
+  [[nodiscard]] std::uint64_t decided_at() const { return decided_at_.load(); }
+  void note_decided(std::uint64_t changes) { decided_at_.store(changes); }
+
   /// What the kernel had of the file's content when it was withdrawn is dropped.
   void note_dropped() { dropped_.store(true, std::memory_order_release); }
   [[nodiscard]] bool dropped() const { return dropped_.load(std::memory_order_acquire); }
@@ -64,6 +69,7 @@ class Admission {
   const std::shared_ptr<const Identity> who_;
   const To to_;
   const GroupWatch::Groups groups_;
+  std::atomic<std::uint64_t> decided_at_{0};
   std::atomic<int> reason_{0};
   std::atomic<bool> dropped_{false};
   std::atomic<bool> closed_{false};
@@ -82,6 +88,8 @@ class Admissions {
   [[nodiscard]] std::vector<std::shared_ptr<Admission>> all() const;
   /// True if one of them is to write to this file.
   [[nodiscard]] bool someone_writes(InodeId inode) const;
+  /// True if there is any, withdrawn or not.
+  [[nodiscard]] bool someone_has(InodeId inode) const;
 
  private:
   void drop(Admission* admission);

@@ -39,7 +39,8 @@ Result<Entry> Vfs::lookup_damaged(const Who& who, InodeId parent, std::string_vi
   status.st_size = 0;
   const InodeId inode = inodes_.remember(backing_id(status), status.st_mode & S_IFMT, at.place(),
                                          audience_for(who, status.st_mode));
-  return Entry{.inode = inode, .attributes = status};
+  return Entry{
+      .inode = inode, .attributes = status, .strict = flags_of(at.directory->scope).strict};
 }
 
 Result<Entry> Vfs::entry_at(const Spot& spot, const struct stat& status, Audience audience) {
@@ -55,6 +56,7 @@ Result<Entry> Vfs::entry_at(const Spot& spot, const struct stat& status, Audienc
   if (const auto open = files_.find(entry.inode)) {
     entry.attributes.st_size = static_cast<off_t>(open->content().size());
   }
+  entry.strict = flags_of(spot.directory->scope).strict;
   return entry;
 }
 
@@ -92,6 +94,7 @@ Result<struct stat> Vfs::status_of_open(OpenFile& file) {
 }
 
 Result<struct stat> Vfs::attributes(const Who& who, InodeId inode) {
+  TRY(decide_to_show(who, inode));
   if (const auto open = files_.find(inode)) return status_of_open(*open);
   if (inode == kRootInode) {
     struct stat status = TRY(root_->status());
@@ -128,6 +131,7 @@ Result<void> Vfs::change_size(const Who& who, InodeId inode, std::uint64_t size,
                               const FileHandle* handle) {
   if (handle != nullptr && handle->rights().contains(Right::kWrite)) {
     TRY(handle->admission->check());
+    TRY(decide_use(who, *handle->admission, Right::kWrite));
     EncryptedFile& content = handle->file->content();
     const bool same = content.size() == size;
     TRY(content.truncate(size));

@@ -15,8 +15,11 @@ constexpr std::size_t kMostLingering = 256;
 }  // namespace
 
 void Vfs::release(std::unique_ptr<FileHandle> handle) {
+  const Admission::To to = handle->admission->to();
   note_close(*handle->admission);
   let_go(handle->file);
+  handle.reset();
+  if (to.flags.purge && !admissions_.someone_has(to.inode)) purge(to.inode);
 }
 
 void Vfs::note_close(Admission& admission) {

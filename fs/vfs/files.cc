@@ -73,7 +73,7 @@ Result<std::unique_ptr<FileHandle>> Vfs::open_as_it_is(const Who& who, InodeId i
     }
   }
   auto handle = TRY(make_handle(who, std::move(file), rights, grant, changes));
-  if (options_.read_only) handle->pages_hold = note_opened(*handle->file);
+  if (options_.read_only) handle->pages_hold &= note_opened(*handle->file);
   return handle;
 }
 
@@ -81,19 +81,21 @@ Result<std::unique_ptr<FileHandle>> Vfs::make_handle(const Who& who, std::shared
                                                      Rights rights, std::optional<GrantId> grant,
                                                      std::uint64_t changes) {
   const FileKeys& keys = file->content().keys();
+  const ScopeFlags flags = flags_of(keys.scope);
   auto admission = admit(who,
                          {.scope = keys.scope,
                           .rights = rights,
                           .inode = file->inode(),
                           .key = DekId{keys.file, keys.dek_version},
-                          .grant = grant},
+                          .grant = grant,
+                          .flags = flags},
                          changes);
   if (!admission) {
     let_go(file);
     return std::move(admission).error();
   }
-  return std::make_unique<FileHandle>(
-      FileHandle{.file = std::move(file), .admission = std::move(*admission)});
+  return std::make_unique<FileHandle>(FileHandle{
+      .file = std::move(file), .admission = std::move(*admission), .pages_hold = !flags.strict});
 }
 
 /// An empty file is modified by it too, as `> stamp` means it to be.

@@ -13,9 +13,12 @@ Result<std::unique_ptr<DirectoryHandle>> Vfs::open_directory(const Who& who, Ino
   handle->names =
       TRY(names_.release({handle->directory->scope, who.identity(), Rights::of(Right::kList), path},
                          KeyBroker::Lines::kAll));
-  handle->admission = TRY(admit(
-      who, {.scope = handle->directory->scope, .rights = Rights::of(Right::kList), .inode = inode},
-      changes));
+  handle->admission = TRY(admit(who,
+                                {.scope = handle->directory->scope,
+                                 .rights = Rights::of(Right::kList),
+                                 .inode = inode,
+                                 .flags = flags_of(handle->directory->scope)},
+                                changes));
   MutexLock lock(handle->mutex);
   handle->reader = TRY(handle->directory->backing->reader());
   return handle;

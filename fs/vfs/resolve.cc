@@ -96,7 +96,9 @@ Result<Vfs::Spot> Vfs::spot(const Who& who, InodeId parent, std::string_view nam
   }
   auto dir = TRY(directory(who, parent));
   std::string path = inodes_.path(parent, name);
-  auto names = TRY(names_.look_up(who, dir->scope, right, path));
+  auto looked_up = names_.look_up(who, dir->scope, right, path);
+  if (!looked_up && right == Right::kList) return hide(dir->scope, std::move(looked_up).error());
+  auto names = TRY(std::move(looked_up));
   StoredText stored = TRY(names->encode_name(dir->id, name));
   return Spot{.directory = std::move(dir),
               .names = std::move(names),

@@ -59,6 +59,7 @@ class Who {
 struct Entry {
   InodeId inode;
   struct stat attributes {};
+  bool strict = false;  ///< of a strict scope: nobody is to keep it
 };
 
 /// What a file looks like, perhaps, that is being changed while it is read.

@@ -150,6 +150,13 @@ class Vfs {
   Result<void> sync(FileHandle& handle, bool data_only);
   void release(std::unique_ptr<FileHandle> handle);
 
+  // Strict scopes (strict.cc)
+  /// Before each use of what is open: in a strict scope it is decided anew by who uses it, and
+  /// whether who opened it may still have it, by the grants as they are at this moment.
+  Result<void> decide_use(const Who& who, Admission& admission, Right right);
+  /// True if nobody is to keep what he was told of an inode.
+  [[nodiscard]] bool is_strict(InodeId inode);
+
   // Withdrawal (withdrawal.cc)
   /// `drop` makes the kernel forget the pages it has of a file, and returns when it has; null if
   /// nobody keeps any. Called by a thread that answers no requests; after the return from here the
@@ -291,6 +298,15 @@ class Vfs {
   Result<bool> check_audience(const Who& who, InodeId inode);
   Result<void> check_write_back(const FileHandle& handle);
 
+  // strict.cc
+  [[nodiscard]] ScopeFlags flags_of(ScopeId scope);
+  /// What a lookup that was refused answers: in a strict scope, that there is no such name.
+  Error hide(ScopeId scope, Error refused);
+  /// Decides about an inode that was found before, if it lies in a strict scope.
+  Result<void> decide_to_show(const Who& who, InodeId inode);
+  /// After the last handle of a file is closed: nothing of its content is kept.
+  void purge(InodeId inode);
+
   // resolve.cc: from inodes to backing directories and names.
   Result<std::shared_ptr<const Directory>> directory(const Who& who, InodeId inode);
   Result<std::shared_ptr<const Directory>> open_directory_of(const Who& who, InodeId inode);
@@ -302,7 +318,8 @@ class Vfs {
   /// A scope's names as held, or released to the caller.
   Result<std::shared_ptr<const ScopeNames>> names_for(const Who& who, ScopeId scope,
                                                       const std::string& path);
-  /// Decides `right` in the parent's scope and encodes the name.
+  /// Decides `right` in the parent's scope and encodes the name. To look for one (`list`) where a
+  /// strict scope refuses it is to find nothing.
   Result<Spot> spot(const Who& who, InodeId parent, std::string_view name, Right right);
   /// The spot of a known inode, without a decision.
   Result<Spot> spot_of(const Who& who, const Place& place);

@@ -13,6 +13,7 @@ Result<std::shared_ptr<Admission>> Vfs::admit(const Who& who, const Admission::T
   // From here on changes find it. One that came after the decision may have looked for it too soon.
   if (broker_.changes() != changes || admission->lost_a_group()) reconsider(*admission);
   TRY(admission->check());
+  admission->note_decided(changes);
   return admission;
 }
 

@@ -62,6 +62,15 @@ Result<void> KeyBroker::reload() {
   return {};
 }
 
+Result<void> KeyBroker::catch_up() {
+  // Asked before the policy is read: a change between the two is seen the next time.
+  const std::int64_t version = TRY(keyring_.read_version());
+  if (version == caught_up_with_) return {};
+  TRY(reload());
+  caught_up_with_ = version;
+  return {};
+}
+
 Result<std::shared_ptr<const Policy>> KeyBroker::policy() {
   ReadLock lock(policy_mutex_);
   if (policy_error_.has_value()) return *policy_error_;

@@ -78,6 +78,10 @@ class KeyBroker {
   /// Decides and writes a line on refusal, without a key: for changes that need none.
   Result<void> check(const AccessRequest& request);
 
+  /// What is in force is what the keystore says at this moment, not within a second. kCorrupt and
+  /// kRolledBack as `policy`.
+  Result<void> catch_up();
+
   /// Whether what was released for this request, this key if it was a file, may go on being used.
   /// If not, the error is what its use meets from now on (kRevoked or kExpired), and the log has a
   /// line. While the policy can't be read, what was released stays as it is. In an emergency no
@@ -152,6 +156,7 @@ class KeyBroker {
   std::optional<Error> policy_error_ GUARDED_BY(policy_mutex_);
   std::atomic<std::uint16_t> sources_ = 0;  // policy_'s
   std::atomic<std::int64_t> learnt_from_until_ = 0;
+  std::atomic<std::int64_t> caught_up_with_ = -1;  // what the keyring's read_version was
 
   Mutex names_mutex_;
   std::unordered_map<ScopeId, CachedNames> names_ GUARDED_BY(names_mutex_);

@@ -44,6 +44,7 @@ Result<Policy> Policy::from(const PolicySnapshot& snapshot) {
   policy.scopes_ = snapshot.scopes;
   for (std::size_t index = 0; index < policy.scopes_.size(); ++index)
     policy.by_id_.emplace(policy.scopes_[index].id, index);
+  for (const ScopeRow& scope : policy.scopes_) policy.some_strict_ |= scope.settings.flags.strict;
   for (const GrantRow& row : snapshot.grants) {
     Grant grant = TRY(grant_from(row));
     for (const Selector& selector : grant.selectors) policy.sources_.add(selector.sources());
@@ -71,6 +72,11 @@ const ScopeRow& Policy::scope_containing(std::string_view path) const {
     if (lies_within(path, row.path) && row.path.size() > deepest->path.size()) deepest = &row;
   }
   return *deepest;
+}
+
+ScopeFlags Policy::flags(ScopeId id) const {
+  const ScopeRow* const row = scope(id);
+  return row == nullptr ? ScopeFlags{} : row->settings.flags;
 }
 
 std::span<const Grant> Policy::grants(ScopeId id) const {

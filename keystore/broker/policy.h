@@ -29,6 +29,10 @@ class Policy {
   /// The scope whose subtree `path` lies in.
   [[nodiscard]] const ScopeRow& scope_containing(std::string_view path) const;
   [[nodiscard]] const std::vector<ScopeRow>& scopes() const { return scopes_; }
+  /// None if there is no such scope.
+  [[nodiscard]] ScopeFlags flags(ScopeId id) const;
+  /// True if some scope is strict.
+  [[nodiscard]] bool some_strict() const { return some_strict_; }
   [[nodiscard]] std::span<const Grant> grants(ScopeId id) const;
 
   /// Each of `wanted` has to be granted; the first refusal decides. Nothing is granted in a scope
@@ -48,6 +52,7 @@ class Policy {
  private:
   NamesMode names_ = NamesMode::kEncrypted;
   bool xattrs_ = false;
+  bool some_strict_ = false;
   std::uint64_t generation_ = 0;
   std::vector<ScopeRow> scopes_;
   std::map<ScopeId, std::size_t> by_id_;  // each the index of a scope

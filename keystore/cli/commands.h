@@ -30,6 +30,13 @@ void add_audit_commands(CLI::App& app, ChosenCommand& chosen);
 void add_audit_show_command(CLI::App& audit, ChosenCommand& chosen);
 void add_key_commands(CLI::App& key, ChosenCommand& chosen);
 
+/// What the flags of a scope mean, in a verb's help.
+inline constexpr const char* kStrictHelp =
+    "Hide its names from who is not granted them, and decide each read anew; nothing in it can be "
+    "mapped";
+inline constexpr const char* kPurgeHelp =
+    "Keep nothing of a file's plaintext in memory once nobody has it open";
+
 /// The path of the scope that has its root at `given`; kNotFound if there is none.
 Result<std::string> scope_root(const PolicySnapshot& snapshot, const std::string& given);
 /// "?" if there is none.

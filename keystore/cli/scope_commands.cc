@@ -20,6 +20,22 @@ struct ScopeOptions {
   PassphraseOptions passphrase;
 };
 
+struct ScopeSetOptions {
+  ScopeOptions scope;
+  bool strict = false;
+  bool purge = false;
+  // Which of them were given.
+  CLI::Option* strict_given = nullptr;
+  CLI::Option* purge_given = nullptr;
+};
+
+/// "strict,purge"; "-" if there are none.
+std::string flags_text(ScopeFlags flags) {
+  std::string text = flags.strict ? "strict" : "";
+  if (flags.purge) text += text.empty() ? "purge" : ",purge";
+  return text.empty() ? "-" : text;
+}
+
 nlohmann::ordered_json scope_json(const ScopeRow& scope) {
   return {{"path", scope.path},
           {"id", scope.id.value},
@@ -28,6 +44,8 @@ nlohmann::ordered_json scope_json(const ScopeRow& scope) {
           {"chunk_size", std::uint64_t{1} << scope.settings.chunk_log2},
           {"wrap", to_string(scope.settings.wrap)},
           {"retention_s", scope.settings.retention_s},
+          {"strict", scope.settings.flags.strict},
+          {"purge", scope.settings.flags.purge},
           {"state", to_string(scope.state)},
           {"kek_version", scope.kek_version.value},
           {"created", format_time(scope.created_at)}};
@@ -44,14 +62,14 @@ Result<int> list_scopes(const ScopeOptions& options) {
     return 0;
   }
   std::vector<std::vector<std::string>> rows = {
-      {"SCOPE", "SENSITIVITY", "SUITE", "WRAP", "KEK", "GRANTS", "CREATED"}};
+      {"SCOPE", "SENSITIVITY", "SUITE", "WRAP", "FLAGS", "KEK", "GRANTS", "CREATED"}};
   for (const ScopeRow& scope : policy.scopes) {
     std::size_t grants = 0;
     for (const GrantRow& grant : policy.grants)
       grants += grant.scope == scope.id && !grant.revoked_at ? 1 : 0;
     rows.push_back({scope.path, std::string(to_string(scope.settings.sensitivity)),
                     std::string(to_string(scope.settings.suite)),
-                    std::string(to_string(scope.settings.wrap)),
+                    std::string(to_string(scope.settings.wrap)), flags_text(scope.settings.flags),
                     "v" + std::to_string(scope.kek_version.value), std::to_string(grants),
                     format_time(scope.created_at)});
   }
@@ -76,10 +94,43 @@ Result<int> show_scope(const ScopeOptions& options) {
                {"chunk size", format_bytes(std::uint64_t{1} << scope->settings.chunk_log2)},
                {"wrap", std::string(to_string(scope->settings.wrap))},
                {"retention", format_duration(scope->settings.retention_s)},
+               {"flags", flags_text(scope->settings.flags)},
                {"state", std::string(to_string(scope->state))},
                {"KEK", "v" + std::to_string(scope->kek_version.value)},
                {"created", format_time(scope->created_at)}});
   return 0;
+}
+
+Result<int> set_scope(const ScopeSetOptions& options) {
+  const bool set_strict = options.strict_given->count() > 0;
+  const bool set_purge = options.purge_given->count() > 0;
+  if (!set_strict && !set_purge) {
+    return Error{Code::kInvalid, 0,
+                 "nothing to set; give --strict, --no-strict, --purge or --no-purge"};
+  }
+  const auto session = TRY(KeystoreSession::open(options.scope.store, Keyring::Access::kReadWrite,
+                                                 options.scope.passphrase));
+  const PolicySnapshot snapshot = TRY(session.keyring->policy());
+  const std::string path = TRY(scope_root(snapshot, options.scope.path));
+  const auto scope = std::find_if(snapshot.scopes.begin(), snapshot.scopes.end(),
+                                  [&](const ScopeRow& row) { return row.path == path; });
+  ScopeFlags flags = scope->settings.flags;
+  if (set_strict) flags.strict = options.strict;
+  if (set_purge) flags.purge = options.purge;
+  TRY(session.keyring->set_scope_flags(scope->id, flags));
+  TRY(session.note(path, "scope set flags " + flags_text(flags)));
+  return 0;
+}
+
+void add_set_command(CLI::App& scope, ChosenCommand& chosen) {
+  const auto options = std::make_shared<ScopeSetOptions>();
+  CLI::App& set = *scope.add_subcommand("set", "Change what may be changed of a scope");
+  set.add_option("STORE", options->scope.store, "The store's directory")->required();
+  set.add_option("PATH", options->scope.path, "The scope's path in the store")->required();
+  options->strict_given = set.add_flag("--strict,!--no-strict", options->strict, kStrictHelp);
+  options->purge_given = set.add_flag("--purge,!--no-purge", options->purge, kPurgeHelp);
+  add_passphrase_options(set, options->scope.passphrase);
+  set.callback([options, &chosen] { chosen.run = [options] { return set_scope(*options); }; });
 }
 
 }  // namespace
@@ -120,6 +171,8 @@ void add_scope_commands(CLI::App& scope, ChosenCommand& chosen) {
   show.add_flag("--json", options->json, "As JSON");
   add_passphrase_options(show, options->passphrase);
   show.callback([options, &chosen] { chosen.run = [options] { return show_scope(*options); }; });
+
+  add_set_command(scope, chosen);
 }
 
 }  // namespace coffer

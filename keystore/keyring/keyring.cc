@@ -220,6 +220,11 @@ Result<std::int64_t> Keyring::data_version() {
   return database_.data_version();
 }
 
+Result<std::int64_t> Keyring::read_version() {
+  MutexLock lock(read_mutex_);
+  return reader_.data_version();
+}
+
 Result<std::shared_ptr<const Keyring::PolicyKeys>> Keyring::policy_keys() {
   const std::int64_t now = clock_.unix_seconds();
   std::uint64_t forgotten = 0;

@@ -75,6 +75,8 @@ class Keyring {
   Result<PolicySnapshot> policy();
   /// Differs from an earlier answer if another process has committed since.
   Result<std::int64_t> data_version();
+  /// The same of any commit, this process's own too; never waits for one.
+  Result<std::int64_t> read_version();
   /// kRolledBack if another file lies at the keystore's path than the one that was opened.
   [[nodiscard]] Result<void> in_place() const;
 

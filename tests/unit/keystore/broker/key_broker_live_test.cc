@@ -61,6 +61,25 @@ class KeyBrokerLive : public ::testing::Test {
   const Identity guest_ = user(2);
 };
 
+/// What this very process changed nobody watches for, and another's is seen within a second.
+TEST_F(KeyBrokerLive, CatchesUpAtOnce) {
+  start();
+  must_be(keyring_->add_grant(selector_grant(kRootScope, {"unix:uid:2"})));
+  EXPECT_EQ(ask(user(2)), "denied");
+  must_be(broker_->catch_up());
+  EXPECT_EQ(ask(user(2)), "ok");
+  const std::uint64_t changes = broker_->changes();
+  must_be(broker_->catch_up());
+  EXPECT_EQ(broker_->changes(), changes) << "there was nothing to read";
+  const auto other = store_.open();
+  must_be(other->revoke_grant(GrantId{2}));
+  must_be(broker_->catch_up());
+  EXPECT_EQ(ask(user(2)), "revoked");
+  RawDatabase(store_.path).run("DELETE FROM grants;");
+  EXPECT_EQ(outcome(broker_->catch_up()), "corrupt");
+  EXPECT_EQ(ask(owner_), "corrupt");
+}
+
 TEST_F(KeyBrokerLive, AChangeOfAnotherProcessIsSeenWithoutAsking) {
   ChildProcess granting([this]() -> bool {
     const auto mine = store_.try_open();
