@@ -82,6 +82,11 @@ Result<void> Checkpointer::keep(const SignedCheckpoint& made, Keep how) {
     keyring_.offer_checkpoint(checkpoint);
     return {};
   }
+  // A locked keystore takes none; the next record after that has it.
+  if (keyring_.locked()) {
+    keyring_.offer_checkpoint(checkpoint);
+    return {};
+  }
   TRY(keyring_.keep_checkpoint(checkpoint));
   kept_size_ = made.size;
   kept_at_ = checkpoint.at;

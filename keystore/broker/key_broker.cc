@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include "keystore/kms/lockable_kms.h"
+
 namespace coffer {
 namespace {
 
@@ -77,6 +79,23 @@ Result<std::shared_ptr<const Policy>> KeyBroker::policy() {
   return policy_;
 }
 
+void KeyBroker::lock() {
+  keyring_.lock();
+  if (pool_.has_value()) pool_->close();
+  MutexLock lock(names_mutex_);
+  names_.clear();
+}
+
+Result<void> KeyBroker::unlock() {
+  keyring_.unlock();
+  if (auto read = reload(); !read) {
+    keyring_.lock();
+    return read;
+  }
+  if (pool_.has_value()) pool_->open();
+  return {};
+}
+
 void KeyBroker::watch_policy(std::int64_t seen) {
   std::int64_t looked_at = clock_.unix_seconds();
   std::uint64_t told = 0;
@@ -88,6 +107,8 @@ void KeyBroker::watch_policy(std::int64_t seen) {
     }
     const auto version = keyring_.data_version();
     // A policy that could not be read is tried again until it can.
+    // What changes while it is locked is read when it is unlocked.
+    if (keyring_.locked()) continue;
     if (!version.ok() || *version != seen || !policy().ok() || !keyring_.in_place()) (void)reload();
     if (version.ok()) seen = *version;
     if (time_has_told(looked_at)) ++changes_;
@@ -145,6 +166,7 @@ Result<Decision> KeyBroker::decide(const AccessRequest& request, bool passing_th
   const auto current = policy();
   if (!current) return refuse(request, Decision{}, std::nullopt, current.error());
   Decision decision = decide_by(**current, request, passing_through);
+  if (keyring_.locked()) return refuse(request, decision, std::nullopt, keys_are_locked());
   if (decision.allowed) return decision;
   TRY(write_line(request, decision, std::nullopt, std::nullopt, decision.reason));
   return refusal(request, decision);
@@ -187,6 +209,12 @@ std::optional<Error> KeyBroker::withdrawn(const AccessRequest& request,
   return refusal(request, decision);
 }
 
+void KeyBroker::note_locked_out(const AccessRequest& request, const std::optional<DekId>& key) {
+  const auto file = key.has_value() ? std::optional(key->file) : std::nullopt;
+  const auto version = key.has_value() ? std::optional(key->version) : std::nullopt;
+  (void)write_line("withdraw", request, Decision{}, file, version, "the mount was locked");
+}
+
 Result<FileRecord> KeyBroker::recorded(FileId file, KeyVersion version) {
   return keyring_.recorded(file, version);
 }
@@ -225,7 +253,7 @@ Result<std::shared_ptr<const SecretBytes>> KeyBroker::release_names(const Access
 
 std::shared_ptr<const SecretBytes> KeyBroker::find_names(const AccessRequest& request) {
   const auto current = policy();
-  if (!current || !decide_by(**current, request, true).allowed) return nullptr;
+  if (!current || keyring_.locked() || !decide_by(**current, request, true).allowed) return nullptr;
   auto secret = names_secret(request.scope);
   return secret ? *secret : nullptr;
 }
@@ -244,6 +272,7 @@ Result<std::shared_ptr<const SecretBytes>> KeyBroker::names_secret(ScopeId scope
   }
   SecretBytes secret = TRY(keyring_.scope_secret(scope));
   MutexLock lock(names_mutex_);
+  if (keyring_.locked()) return keys_are_locked();
   CachedNames& cached = names_[scope];
   cached.expires_at = now + ttl;
   if (cached.secret == nullptr || !constant_time_equal(cached.secret->expose(), secret.expose())) {

@@ -111,6 +111,14 @@ class KeyBroker {
   /// Reads them now, not within a second: after a change made by this very process.
   Result<void> reload();
 
+  /// Drops every key, and asks for none until `unlock`: what needs one is refused with
+  /// kKeyUnavailable, and what was released is the caller's to drop.
+  void lock();
+  /// Reads the policy again; stays locked if that fails.
+  Result<void> unlock();
+  /// For the record: what this request was given was withdrawn by a lock.
+  void note_locked_out(const AccessRequest& request, const std::optional<DekId>& key);
+
   /// An admin verb or key operation, for the record.
   Result<void> note(std::string_view event, const Identity& who, std::string_view scope,
                     std::string_view detail);

@@ -39,7 +39,8 @@ Result<KeystoreSession> KeystoreSession::open(const std::string& root, const Opt
                  "keystore " + path + " belongs to store " + peek.store.hex() + ", not to " +
                      session.config.store.hex()};
   }
-  session.master = TRY(open_master(peek.master, passphrase_source(options.passphrase)));
+  session.master = std::make_unique<LockableKms>(
+      TRY(open_master(peek.master, passphrase_source(options.passphrase))));
   auto keyring =
       Keyring::open(path, options.access, session.config.store, *session.master, *session.clock,
                     kDefaultKeyTtlSeconds,
@@ -55,6 +56,14 @@ Result<KeystoreSession> KeystoreSession::open(const std::string& root, const Opt
       *session.audit, *session.keyring, *session.clock,
       options.report ? options.report : [](const Error& error) { (void)report_failure(error); });
   return session;
+}
+
+Result<void> KeystoreSession::take_up_master(const PassphraseSource& passphrase) const {
+  // As it is on record now: the master key may have been rotated meanwhile.
+  auto peeked = Keyring::peek(config.keystore);
+  if (!peeked) return with_path(std::move(peeked).error(), config.keystore);
+  master->take_up(TRY(open_master(peeked->master, passphrase)));
+  return {};
 }
 
 Result<void> KeystoreSession::note(std::string_view scope, std::string_view detail) const {

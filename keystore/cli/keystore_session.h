@@ -11,6 +11,7 @@
 #include "keystore/cli/passphrase.h"
 #include "keystore/cli/store_config.h"
 #include "keystore/keyring/keyring.h"
+#include "keystore/kms/lockable_kms.h"
 
 namespace coffer {
 
@@ -18,7 +19,7 @@ namespace coffer {
 struct KeystoreSession {
   StoreConfig config;
   std::unique_ptr<Clock> clock;
-  std::unique_ptr<MasterKms> master;
+  std::unique_ptr<LockableKms> master;
   std::unique_ptr<Keyring> keyring;
   std::unique_ptr<AuditLog> audit;
   std::unique_ptr<Checkpointer> checkpointer;  // goes first: it works on the two before it
@@ -35,6 +36,9 @@ struct KeystoreSession {
   static Result<KeystoreSession> open(const std::string& root, const Options& options);
   static Result<KeystoreSession> open(const std::string& root, Keyring::Access access,
                                       const PassphraseOptions& passphrase);
+
+  /// The master key of a session that let go of it, taken up again. kWrongKey, kKeyUnavailable.
+  Result<void> take_up_master(const PassphraseSource& passphrase) const;
 
   /// A line of the audit log: an admin did `detail`.
   Result<void> note(std::string_view scope, std::string_view detail) const;

@@ -4,6 +4,9 @@
 #include <cerrno>
 #include <iterator>
 #include <new>
+#include <utility>
+
+#include "keystore/kms/lockable_kms.h"
 
 namespace coffer {
 namespace {
@@ -25,6 +28,7 @@ DekPool::~DekPool() {
   std::vector<FileId> unused;
   {
     MutexLock lock(mutex_);
+    unused = std::move(unused_);
     for (const auto& [scope, shelf] : shelves_) {
       for (const Dek& dek : shelf.keys) unused.push_back(dek.file);
     }
@@ -37,6 +41,7 @@ Result<Dek> DekPool::take(ScopeId scope) {
   MutexLock lock(mutex_);
   Shelf& shelf = shelves_[scope];  // nodes of the map stay where they are
   while (shelf.keys.empty()) {
+    if (closed_) return keys_are_locked();
     const std::uint64_t failures = shelf.failures;
     if (shelf.refilling) {
       while (shelf.refilling) changed_.wait(mutex_);
@@ -61,12 +66,41 @@ Result<Dek> DekPool::take(ScopeId scope) {
 
 void DekPool::put_back(Dek dek) {
   MutexLock lock(mutex_);
-  shelves_[dek.scope].keys.push_back(std::move(dek));
+  std::vector<Dek>& keys = shelves_[dek.scope].keys;
+  keys.push_back(std::move(dek));
+  if (closed_) discard(std::exchange(keys, {}));
+}
+
+void DekPool::discard(std::vector<Dek> keys) {
+  for (const Dek& dek : keys) unused_.push_back(dek.file);
+  changed_.notify_all();
+}
+
+void DekPool::close() {
+  MutexLock lock(mutex_);
+  closed_ = true;
+  for (const ScopeId scope : std::exchange(wanted_, {})) shelves_[scope].refilling = false;
+  for (auto& [scope, shelf] : shelves_) {
+    discard(std::exchange(shelf.keys, {}));
+    shelf.batch = Shelf().batch;
+  }
+}
+
+void DekPool::open() {
+  MutexLock lock(mutex_);
+  closed_ = false;
 }
 
 void DekPool::refill_loop() {
   MutexLock lock(mutex_);
   while (!stopping_) {
+    if (!unused_.empty()) {
+      const std::vector<FileId> unused = std::exchange(unused_, {});
+      mutex_.unlock();
+      (void)keyring_.discard_deks(unused);  // as at the end
+      mutex_.lock();
+      continue;
+    }
     if (wanted_.empty()) {
       changed_.wait(mutex_);
       continue;
@@ -104,6 +138,7 @@ void DekPool::refill(ScopeId scope) {
     shelf.last_failure = std::move(made).error();
     return;
   }
+  if (closed_) return discard(std::move(*made));
   // Taken from the back: the newest batch goes under what is left of the last one.
   std::move(shelf.keys.begin(), shelf.keys.end(), std::back_inserter(*made));
   shelf.keys = std::move(*made);

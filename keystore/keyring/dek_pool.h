@@ -26,6 +26,11 @@ class DekPool {
   /// Takes back a key that nothing was encrypted with.
   void put_back(Dek dek);
 
+  /// Drops all keys; until `open` none is made, kept or given out (kKeyUnavailable). The keystore
+  /// gets them back by the pool's own thread.
+  void close();
+  void open();
+
  private:
   struct Shelf {
     std::vector<Dek> keys;
@@ -36,6 +41,8 @@ class DekPool {
   };
 
   void refill_loop();
+  /// Of keys that are not kept.
+  void discard(std::vector<Dek> keys) REQUIRES(mutex_);
   /// Makes a batch for a shelf that is marked as refilling; what comes of it stands on the shelf.
   void refill(ScopeId scope);
 
@@ -43,6 +50,8 @@ class DekPool {
   Mutex mutex_;
   CondVar changed_;
   bool stopping_ GUARDED_BY(mutex_) = false;
+  bool closed_ GUARDED_BY(mutex_) = false;
+  std::vector<FileId> unused_ GUARDED_BY(mutex_);  // to be given back to the keystore
   std::vector<ScopeId> wanted_ GUARDED_BY(mutex_);
   std::unordered_map<ScopeId, Shelf> shelves_ GUARDED_BY(mutex_);
   std::thread refiller_;

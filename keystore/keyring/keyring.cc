@@ -12,6 +12,7 @@
 #include "keystore/keyring/policy_rows.h"
 #include "keystore/keyring/schema.h"
 #include "keystore/keyring/scope_flags.h"
+#include "keystore/kms/lockable_kms.h"
 
 namespace coffer {
 namespace {
@@ -226,6 +227,7 @@ Result<std::int64_t> Keyring::read_version() {
 }
 
 Result<std::shared_ptr<const Keyring::PolicyKeys>> Keyring::policy_keys() {
+  if (locked()) return keys_are_locked();
   const std::int64_t now = clock_.unix_seconds();
   std::uint64_t forgotten = 0;
   {
@@ -406,6 +408,12 @@ void Keyring::forget_keys() {
   ++forgotten_;
   policy_keys_.reset();
   keks_.clear();
+}
+
+void Keyring::lock() {
+  locked_ = true;
+  // After that: who looked before keeps nothing.
+  forget_keys();
 }
 
 KeyContext Keyring::context(KeyContext::Purpose purpose, ScopeId scope, KeyVersion wrapping,

@@ -159,6 +159,10 @@ class Keyring {
 
   /// Drops every unwrapped key; the next use asks the KMS again.
   void forget_keys();
+  /// The same, and keeps none until `unlock`: what needs one is kKeyUnavailable meanwhile.
+  void lock();
+  void unlock() { locked_ = false; }
+  [[nodiscard]] bool locked() const { return locked_.load(); }
 
  private:
   struct CachedKey {
@@ -238,6 +242,7 @@ class Keyring {
   NewestSeen seen_;
   const bool remembers_;
   std::atomic<bool> takes_older_;
+  std::atomic<bool> locked_ = false;
 
   // Two connections, so that who opens a file never waits for a commit's disk flush. Neither lock
   // is taken under the other.

@@ -55,6 +55,22 @@ TEST(DekPool, ServesEachScopeFromItsOwnShelf) {
   EXPECT_EQ(outcome(pool.take(ScopeId{9})), "key-unavailable");
 }
 
+TEST(DekPool, ClosedItHasNoKeys) {
+  TestStore store;
+  const auto keyring = store.open();
+  DekPool pool(*keyring);
+  Dek taken = must_be(pool.take(kRootScope));
+  const Dek kept = must_be(pool.take(kRootScope));
+  pool.close();
+  EXPECT_EQ(outcome(pool.take(kRootScope)), "key-unavailable");
+  pool.put_back(std::move(taken));
+  // All but the one that is in use go back to the keystore.
+  EXPECT_TRUE(eventually([&] { return rows_of(*keyring).size() == 1; }));
+  EXPECT_EQ(rows_of(*keyring).at(0).file, kept.file);
+  pool.open();
+  EXPECT_EQ(outcome(pool.take(kRootScope)), "ok");
+}
+
 TEST(DekPool, ManyThreadsNeverGetTheSameKey) {
   TestStore store;
   const auto keyring = store.open();

@@ -1,0 +1,47 @@
+#include "keystore/kms/lockable_kms.h"
+
+#include <cerrno>
+
+namespace coffer {
+
+Error keys_are_locked() {
+  return {Code::kKeyUnavailable, ENOKEY, "the mount is locked; run: coffer unlock MOUNTPOINT"};
+}
+
+LockableKms::LockableKms(std::unique_ptr<MasterKms> master)
+    : master_(std::move(master)), record_(master_->describe()) {}
+
+Result<std::shared_ptr<MasterKms>> LockableKms::held() const {
+  MutexLock lock(mutex_);
+  if (master_ == nullptr) return keys_are_locked();
+  return master_;
+}
+
+Result<ByteVector> LockableKms::wrap(const SecretBytes& key, const KeyContext& context) {
+  const auto master = TRY(held());
+  return master->wrap(key, context);
+}
+
+Result<SecretBytes> LockableKms::unwrap(Bytes wrapped, const KeyContext& context) {
+  const auto master = TRY(held());
+  return master->unwrap(wrapped, context);
+}
+
+MasterKeyRecord LockableKms::describe() const {
+  MutexLock lock(mutex_);
+  return record_;
+}
+
+void LockableKms::let_go() {
+  std::shared_ptr<MasterKms> last;  // wiped without the lock
+  MutexLock lock(mutex_);
+  last.swap(master_);
+}
+
+void LockableKms::take_up(std::unique_ptr<MasterKms> master) {
+  MutexLock lock(mutex_);
+  record_ = master->describe();
+  master_ = std::move(master);
+}
+
+}  // namespace coffer

@@ -1,0 +1,34 @@
+#pragma once
+
+#include "keystore/base/mutex.h"
+#include "keystore/kms/master_kms.h"
+
+namespace coffer {
+
+/// A master key that can be let go of while the program runs, and be taken up again. Without it
+/// every call is kKeyUnavailable.
+class LockableKms final : public MasterKms {
+ public:
+  explicit LockableKms(std::unique_ptr<MasterKms> master);
+
+  Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
+  Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
+  /// Of the one that it has, or had last.
+  [[nodiscard]] MasterKeyRecord describe() const override;
+
+  /// A call that is under way has it to its end.
+  void let_go();
+  void take_up(std::unique_ptr<MasterKms> master);
+
+ private:
+  Result<std::shared_ptr<MasterKms>> held() const;
+
+  mutable Mutex mutex_;
+  std::shared_ptr<MasterKms> master_ GUARDED_BY(mutex_);
+  MasterKeyRecord record_ GUARDED_BY(mutex_);
+};
+
+/// What every use of a locked key meets.
+Error keys_are_locked();
+
+}  // namespace coffer
