@@ -46,7 +46,7 @@ BackingStep make_step(const DirectoryHandle& handle, std::string name, std::stri
                      .sidecar = ScopeNames::is_long_name(stored) ? ScopeNames::name_sidecar(stored)
                                                                  : std::string(),
                      .directory = handle.directory->id,
-                     .names = handle.names};
+                     .names = handle.admission->names()};
 }
 
 }  // namespace
@@ -55,7 +55,7 @@ Result<std::vector<BackingStep>> steps_to(Vfs& vfs, const Who& who, const std::s
   return walk(vfs, who, components_of(path),
               [](const DirectoryHandle& handle, const std::string& name) -> Result<BackingStep> {
                 const StoredText stored =
-                    TRY(handle.names->encode_name(handle.directory->id, name));
+                    TRY(handle.admission->names()->encode_name(handle.directory->id, name));
                 return make_step(handle, name, stored.text);
               });
 }
@@ -63,8 +63,9 @@ Result<std::vector<BackingStep>> steps_to(Vfs& vfs, const Who& who, const std::s
 Result<std::vector<BackingStep>> steps_from(Vfs& vfs, const Who& who, const std::string& backing) {
   return walk(vfs, who, components_of(backing),
               [&](const DirectoryHandle& handle, const std::string& stored) -> Result<BackingStep> {
-                auto name = TRY(read_entry_name(*handle.directory->backing, *handle.names,
-                                                handle.directory->id, stored));
+                auto name =
+                    TRY(read_entry_name(*handle.directory->backing, *handle.admission->names(),
+                                        handle.directory->id, stored));
                 if (!name.has_value())
                   return Error{Code::kNotFound, 0,
                                backing + ": " + stored + " is no name of the directory it is in"};

@@ -131,11 +131,13 @@ void Verifier::scan_directory(const Who& who, const Place& above, const std::str
           .path = path,
           .backing = backing,
           .message = attributes.error().message(),
-          .scope = (*opened)->names->scope()});
+          .scope = (*opened)->admission->names()->scope()});
   }
   vouches(**opened);
-  const auto place = std::make_shared<const Place>(Place{
-      .path = path, .backing = backing, .id = (*opened)->directory->id, .names = (*opened)->names});
+  const auto place = std::make_shared<const Place>(Place{.path = path,
+                                                         .backing = backing,
+                                                         .id = (*opened)->directory->id,
+                                                         .names = (*opened)->admission->names()});
   for (const auto& [stored, type] : listing->foreign)
     check_foreign(who, **opened, *place, stored, type);
   check_own_files(**opened, *place, *listing);

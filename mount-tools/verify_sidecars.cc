@@ -41,7 +41,7 @@ void Verifier::vouches(Bytes id, const Hash& xattrs) {
 }
 
 void Verifier::vouches(const DirectoryHandle& handle) {
-  const auto record = read_directory_record(*handle.directory->backing, *handle.names);
+  const auto record = read_directory_record(*handle.directory->backing, *handle.admission->names());
   if (record) return vouches(record->dir.view(), record->xattrs);
   all_directories_known_ = false;
 }

@@ -54,10 +54,14 @@ class ScratchPool {
     return {*this, data};
   }
 
-  /// Of what was in those that are not in use nothing is left.
+  /// Leaves nothing of what the buffers held that nobody uses now.
   void wipe_idle() {
-    MutexLock lock(mutex_);
-    for (const auto& data : idle_) wipe({data.get(), kBufferSize});
+    std::vector<std::unique_ptr<std::uint8_t, Free>> idle;
+    {
+      MutexLock lock(mutex_);
+      idle = std::exchange(idle_, {});
+    }
+    for (const auto& data : idle) wipe({data.get(), kBufferSize});
   }
 
  private:

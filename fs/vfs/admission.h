@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "fs/names/scope_names.h"
 #include "fs/vfs/group_watch.h"
 #include "fs/vfs/types.h"
 #include "keystore/access/grant.h"
@@ -61,6 +62,12 @@ class Admission {
   [[nodiscard]] std::uint64_t decided_at() const { return decided_at_.load(); }
   void note_decided(std::uint64_t changes) { decided_at_.store(changes); }
 
+  /// Of an open directory: the names it is listed by, until a lock takes them back. Those who use
+  /// and take them are kept apart by the gate.
+  void keep_names(std::shared_ptr<const ScopeNames> names) { names_ = std::move(names); }
+  [[nodiscard]] const std::shared_ptr<const ScopeNames>& names() const { return names_; }
+  void drop_names() { names_.reset(); }
+
   /// What the kernel had of the file's content when it was withdrawn is dropped.
   void note_dropped() { dropped_.store(true, std::memory_order_release); }
   [[nodiscard]] bool dropped() const { return dropped_.load(std::memory_order_acquire); }
@@ -72,6 +79,7 @@ class Admission {
   std::atomic<std::uint64_t> decided_at_{0};
   std::atomic<int> reason_{0};
   std::atomic<bool> dropped_{false};
+  std::shared_ptr<const ScopeNames> names_;
   std::atomic<bool> closed_{false};
   std::atomic<std::uint64_t> read_{0};
   std::atomic<std::uint64_t> written_{0};

@@ -17,6 +17,12 @@ constexpr std::size_t kMostLingering = 256;
 void Vfs::release(std::unique_ptr<FileHandle> handle) {
   const Admission::To to = handle->admission->to();
   note_close(*handle->admission);
+  const auto pass = gate_.enter(Gate::Way::kOpened);
+  if (handle->file->ended()) return;
+  if (!pass) {
+    leave(std::move(handle));
+    return;
+  }
   let_go(handle->file);
   handle.reset();
   if (to.flags.purge && !admissions_.someone_has(to.inode)) purge(to.inode);

@@ -50,6 +50,12 @@ void DirectoryCache::drop(InodeId inode) {
   where_.erase(found);
 }
 
+void DirectoryCache::clear() {
+  MutexLock lock(mutex_);
+  where_.clear();
+  newest_first_.clear();
+}
+
 Result<std::shared_ptr<const ScopeNames>> NamesCache::release(const AccessRequest& request,
                                                               KeyBroker::Lines lines) {
   return made_of(TRY(broker_.release_names(request, lines)), request.scope);
@@ -74,6 +80,11 @@ std::shared_ptr<const ScopeNames> NamesCache::made_of(std::shared_ptr<const Secr
   MutexLock lock(mutex_);
   made_[scope] = Made{.secret = std::move(secret), .names = names};
   return names;
+}
+
+void NamesCache::clear() {
+  MutexLock lock(mutex_);
+  made_.clear();
 }
 
 std::shared_ptr<const ScopeNames> NamesCache::held(ScopeId scope) {

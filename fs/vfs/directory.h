@@ -51,6 +51,7 @@ class DirectoryCache {
   std::shared_ptr<const Directory> find(InodeId inode);
   void put(InodeId inode, std::shared_ptr<const Directory> directory);
   void drop(InodeId inode);
+  void clear();
 
  private:
   using Order = std::list<std::pair<InodeId, std::shared_ptr<const Directory>>>;
@@ -78,6 +79,8 @@ class NamesCache {
   /// What was released to someone before, for finding again a directory that the kernel still
   /// holds; null if there is none.
   std::shared_ptr<const ScopeNames> held(ScopeId scope);
+  /// What others hold of it is theirs to drop.
+  void clear();
 
  private:
   struct Made {

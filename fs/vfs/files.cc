@@ -363,8 +363,10 @@ Result<std::size_t> Vfs::write(FileHandle& handle, std::uint64_t offset, Bytes d
 Result<std::size_t> Vfs::write_back(FileHandle& handle, std::uint64_t offset, Bytes data) {
   TRY(check_write_back(handle));
   if (!handle.rights().contains(Right::kWrite)) return errno_error(EBADF);
-  const std::size_t written = TRY(handle.file->content().write_back(offset, data));
-  handle.admission->count_written(written);
+  if (handle.file->ended()) return handle.admission->check().error();
+  auto written = handle.file->content().write_back(offset, data);
+  if (written) handle.admission->count_written(*written);
+  if (!written || *written < data.size()) note_unwritten(handle.file->inode());
   return written;
 }
 
@@ -390,9 +392,15 @@ Result<void> Vfs::allocate(FileHandle& handle, int mode, std::uint64_t offset,
   }
 }
 
-Result<void> Vfs::flush(FileHandle& handle) { return handle.file->content().commit(); }
+Result<void> Vfs::flush(FileHandle& handle) {
+  const auto pass = gate_.enter(Gate::Way::kOpened);
+  if (!pass || handle.file->ended()) return handle.file->outcome();
+  return handle.file->content().commit();
+}
 
 Result<void> Vfs::sync(FileHandle& handle, bool data_only) {
+  const auto pass = gate_.enter(Gate::Way::kOpened);
+  if (!pass || handle.file->ended()) return handle.file->outcome();
   TRY(handle.file->content().sync(data_only));
   if (!handle.file->deleted()) note_state(*handle.file);
   return {};

@@ -254,4 +254,20 @@ std::size_t InodeTable::size() const {
   return inodes_.size();
 }
 
+std::vector<InodeId> InodeTable::all() const {
+  ReadLock lock(mutex_);
+  std::vector<InodeId> ids;
+  ids.reserve(inodes_.size());
+  for (const auto& [id, inode] : inodes_) ids.push_back(id);
+  return ids;
+}
+
+std::vector<Place> InodeTable::all_places() const {
+  ReadLock lock(mutex_);
+  std::vector<Place> places;
+  for (const auto& [id, inode] : inodes_)
+    places.insert(places.end(), inode.places.begin(), inode.places.end());
+  return places;
+}
+
 }  // namespace coffer

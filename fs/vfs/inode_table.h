@@ -91,6 +91,9 @@ class InodeTable {
   /// Of an entry of that directory.
   [[nodiscard]] std::string path(InodeId directory, std::string_view name) const;
   [[nodiscard]] std::size_t size() const;
+  [[nodiscard]] std::vector<InodeId> all() const;
+  /// Every place of every inode: what the kernel may keep an entry of.
+  [[nodiscard]] std::vector<Place> all_places() const;
 
  private:
   static constexpr InodeId kNone{0};

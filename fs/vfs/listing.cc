@@ -10,7 +10,7 @@ Result<std::unique_ptr<DirectoryHandle>> Vfs::open_directory(const Who& who, Ino
   handle->inode = inode;
   handle->directory = TRY(directory(who, inode));
   const std::string path = inodes_.path(inode);
-  handle->names =
+  auto names =
       TRY(names_.release({handle->directory->scope, who.identity(), Rights::of(Right::kList), path},
                          KeyBroker::Lines::kAll));
   handle->admission = TRY(admit(who,
@@ -19,6 +19,7 @@ Result<std::unique_ptr<DirectoryHandle>> Vfs::open_directory(const Who& who, Ino
                                  .inode = inode,
                                  .flags = flags_of(handle->directory->scope)},
                                 changes));
+  handle->admission->keep_names(std::move(names));
   MutexLock lock(handle->mutex);
   handle->reader = TRY(handle->directory->backing->reader());
   return handle;
@@ -37,7 +38,8 @@ Result<void> Vfs::list(DirectoryHandle& handle, std::int64_t position,
                        .next = entry->next};
     std::optional<std::string> name;
     if (entry->name != "." && entry->name != "..") {
-      name = TRY(read_entry_name(*directory.backing, *handle.names, directory.id, entry->name));
+      name = TRY(read_entry_name(*directory.backing, *handle.admission->names(), directory.id,
+                                 entry->name));
       if (!name.has_value()) {
         // The format's own files are neither entries nor foreign.
         listed.foreign = !ScopeNames::is_own_file(entry->name);
@@ -56,7 +58,7 @@ bool Vfs::is_unborn(const DirectoryHandle& handle, std::string_view name, std::s
   if (!options_.after_crash) return false;
   const auto status = handle.directory->backing->status_of(std::string(stored));
   return status && drop_unborn({.directory = handle.directory,
-                                .names = handle.names,
+                                .names = handle.admission->names(),
                                 .parent = handle.inode,
                                 .name = std::string(name),
                                 .stored = {.text = std::string(stored), .sidecar = {}},
@@ -66,10 +68,10 @@ bool Vfs::is_unborn(const DirectoryHandle& handle, std::string_view name, std::s
 
 Result<Entry> Vfs::lookup_listed(DirectoryHandle& handle, std::string_view name) {
   const Spot spot{.directory = handle.directory,
-                  .names = handle.names,
+                  .names = handle.admission->names(),
                   .parent = handle.inode,
                   .name = std::string(name),
-                  .stored = TRY(handle.names->encode_name(handle.directory->id, name)),
+                  .stored = TRY(handle.admission->names()->encode_name(handle.directory->id, name)),
                   .path = {}};
   const struct stat status = TRY(spot.backing().status_of(spot.stored.text));
   if (drop_unborn(spot, status)) return errno_error(ENOENT);

@@ -18,6 +18,16 @@ Result<void> check_recorded(const CommittedState& state, const Dek& dek) {
   return {};
 }
 
+void OpenFile::end() {
+  content_.reset();
+  ended_.store(true, std::memory_order_release);
+}
+
+Result<void> OpenFile::outcome() const {
+  if (ended() && (saved() || deleted())) return {};
+  return Error{Code::kRevoked, EKEYREVOKED, "the mount was locked before all of it was written"};
+}
+
 bool OpenFile::is_due(std::chrono::milliseconds interval) {
   const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
   auto last = last_due_.load(std::memory_order_relaxed);
@@ -88,6 +98,14 @@ std::vector<std::shared_ptr<OpenFile>> OpenFileTable::all() const {
   std::vector<std::shared_ptr<OpenFile>> files;
   files.reserve(slots_.size());
   for (const auto& [inode, slot] : slots_) files.push_back(slot.file);
+  return files;
+}
+
+std::vector<std::shared_ptr<OpenFile>> OpenFileTable::take_all() {
+  auto files = all();
+  WriteLock lock(mutex_);
+  slots_.clear();
+  for (std::uint64_t& endings : endings_) ++endings;
   return files;
 }
 

@@ -40,6 +40,7 @@ class OpenFile {
   OpenFile(const OpenFile&) = delete;
   OpenFile& operator=(const OpenFile&) = delete;
 
+  /// Of one that has not ended.
   [[nodiscard]] EncryptedFile& content() const { return *content_; }
   [[nodiscard]] InodeId inode() const { return inode_; }
 
@@ -56,6 +57,16 @@ class OpenFile {
   void mark_resized() { resized_.store(true, std::memory_order_relaxed); }
   /// True once after that.
   bool take_resized() { return resized_.exchange(false, std::memory_order_relaxed); }
+
+  /// Whether all that was written to it is in the backing, for when it ends.
+  void set_saved(bool saved) { saved_.store(saved, std::memory_order_relaxed); }
+  [[nodiscard]] bool saved() const { return saved_.load(std::memory_order_relaxed); }
+  /// A lock takes its keys while it has handles; nobody may be using it.
+  void end();
+  [[nodiscard]] bool ended() const { return ended_.load(std::memory_order_acquire); }
+  /// What close(2) and fsync(2) say of one that has ended, or is about to. kRevoked if it is not
+  /// known to be saved.
+  [[nodiscard]] Result<void> outcome() const;
 
   /// True once in each `interval` from its opening on: for what is to be looked at from time to
   /// time.
@@ -78,6 +89,8 @@ class OpenFile {
   std::atomic<std::uint64_t> recorded_generation_;
   std::atomic<bool> deleted_{false};
   std::atomic<bool> resized_{false};
+  std::atomic<bool> ended_{false};
+  std::atomic<bool> saved_{false};
   std::atomic<std::chrono::steady_clock::rep> last_due_;
 };
 
@@ -107,6 +120,8 @@ class OpenFileTable {
   bool release(InodeId inode);
   [[nodiscard]] std::size_t size() const;
   [[nodiscard]] std::vector<std::shared_ptr<OpenFile>> all() const;
+  /// The same, and none is open any more, whatever handles there are.
+  std::vector<std::shared_ptr<OpenFile>> take_all();
 
  private:
   struct Slot {

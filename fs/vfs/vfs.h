@@ -15,6 +15,7 @@
 #include "fs/vfs/audience.h"
 #include "fs/vfs/background.h"
 #include "fs/vfs/directory.h"
+#include "fs/vfs/gate.h"
 #include "fs/vfs/inode_table.h"
 #include "fs/vfs/new_files.h"
 #include "fs/vfs/open_file.h"
@@ -42,8 +43,7 @@ enum class Writing {
 struct DirectoryHandle {
   InodeId inode;
   std::shared_ptr<const Directory> directory;
-  std::shared_ptr<const ScopeNames> names;
-  std::shared_ptr<Admission> admission;
+  std::shared_ptr<Admission> admission;  ///< with the names it is listed by
   Mutex mutex;
   std::unique_ptr<BackingDirReader> reader GUARDED_BY(mutex);
 };
@@ -162,6 +162,40 @@ class Vfs {
   /// nobody keeps any. Called by a thread that answers no requests; after the return from here the
   /// one before is called no more.
   void set_page_cache(std::function<void(InodeId)> drop);
+
+  // Locking (lock.cc)
+  /// What each operation on a mount has first, for as long as it takes. kKeyUnavailable for what is
+  /// new, kRevoked for what comes by a handle, while the mount is locked or about to be. `flush`,
+  /// `sync` and `release` see to it themselves; forgetting, `filesystem` and the root's attributes
+  /// need none.
+  Result<Gate::Pass> enter(Gate::Way way);
+  struct LockOptions {
+    /// How long to wait for what is under way, and for the disk.
+    std::chrono::milliseconds patience = std::chrono::seconds(20);
+    /// Drops the keys at once, whatever could not be saved.
+    bool force = false;
+  };
+  struct LockedOut {
+    bool was_locked = false;
+    std::vector<std::shared_ptr<Admission>> withdrawn = {};
+    std::vector<std::string> unsaved = {};  ///< paths; none unless by force
+    /// Operations that do not end have keys still, which go when they do.
+    bool under_way = false;
+  };
+  /// Saves what is open, withdraws it for good, has the kernel drop its pages, and drops every key,
+  /// the broker's included. Whatever comes meanwhile and after fails at once. Without `force` an
+  /// error leaves the mount as it was, though what was open may be withdrawn: that of the first
+  /// file that can't be saved, or kBusy. For a thread that answers no requests.
+  Result<LockedOut> lock(const LockOptions& how);
+  /// A line of the audit log for each.
+  void note_withdrawn(const LockedOut& out);
+  /// The broker's keys are there again. kBusy while operations from before the lock are under way.
+  Result<void> unlock();
+  [[nodiscard]] bool locked() const { return gate_.state() == Gate::State::kShut; }
+  /// How many operations the lock has kept out.
+  [[nodiscard]] std::uint64_t kept_out() const { return gate_.kept_out(); }
+  /// Every entry the kernel may keep: its directory and name.
+  [[nodiscard]] std::vector<Place> known_places() const { return inodes_.all_places(); }
 
   // Damage (inspect.cc)
   /// A file as it lies there, whether or not `open` would have it.
@@ -306,6 +340,21 @@ class Vfs {
   Result<void> decide_to_show(const Who& who, InodeId inode);
   /// After the last handle of a file is closed: nothing of its content is kept.
   void purge(InodeId inode);
+
+  // lock.cc
+  Error open_again(Error why, const LockedOut& out);
+  /// Commits what was written, by way of mappings too, while everything can still be used.
+  Result<void> save_open_files();
+  /// The same to the end, once nobody can.
+  Result<void> settle_open_files();
+  /// Their keys go, and all else that was made of keys. The paths of those that were not saved.
+  std::vector<std::string> end_open_files();
+  [[nodiscard]] Result<void> check_written() const;
+  /// A handle that is closed while nobody may pass.
+  void leave(std::unique_ptr<FileHandle> handle);
+  void let_go_of_left();
+  /// What a program wrote to a mapping is lost.
+  void note_unwritten(InodeId inode) { unwritten_.store(inode.value); }
 
   // resolve.cc: from inodes to backing directories and names.
   Result<std::shared_ptr<const Directory>> directory(const Who& who, InodeId inode);
@@ -551,6 +600,13 @@ class Vfs {
   Mutex pages_mutex_;  // while they are dropped
   std::function<void(InodeId)> pages_ GUARDED_BY(pages_mutex_);
   Mutex settling_;  // before all others
+  Gate gate_;
+  Mutex locking_;  // one lock or unlock at a time; before settling_
+  bool locked_ GUARDED_BY(locking_) = false;
+  std::atomic<bool> ending_ = false;          // files have keys that are to go
+  std::atomic<std::uint64_t> unwritten_ = 0;  // an inode; 0: none since it was looked at last
+  Mutex left_mutex_;
+  std::vector<std::unique_ptr<FileHandle>> left_ GUARDED_BY(left_mutex_);
   Mutex lingering_mutex_;
   std::vector<std::shared_ptr<OpenFile>> lingering_ GUARDED_BY(lingering_mutex_);
   XattrStore xattrs_;
@@ -559,6 +615,7 @@ class Vfs {
   Mutex records_;                        // while a directory's record is read and replaced
   SharedMutex moving_;  // exclusive while a rename changes backing and table; see fs/LOCKING.md
   Background dropping_{kMostDropping};
+  Background saving_{kMostDropping};
   Background retiring_{kMostRetiring};               // what it does needs all the others
   GroupWatch groups_{[this] { reconsider_all(); }};  // and so does this
 };

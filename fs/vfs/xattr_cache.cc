@@ -38,6 +38,14 @@ void XattrCache::drop(InodeId inode) {
   if (const auto found = where_.find(inode); found != where_.end()) erase(found->second);
 }
 
+void XattrCache::clear() {
+  MutexLock lock(mutex_);
+  ++changes_;
+  where_.clear();
+  newest_first_.clear();
+  bytes_ = 0;
+}
+
 void XattrCache::erase(Order::iterator item) {
   bytes_ -= item->bytes;
   where_.erase(item->inode);

@@ -29,6 +29,7 @@ class XattrCache {
   void put(InodeId inode, std::shared_ptr<const KnownXattrs> known, std::uint64_t before_reading);
   /// They are going to change, or have.
   void drop(InodeId inode);
+  void clear();
 
  private:
   static constexpr std::size_t kMostObjects = std::size_t{1} << 17U;
