@@ -16,6 +16,7 @@
 #include "fs/fuse/operations.h"
 #include "fs/fuse/request_loop.h"
 #include "keystore/base/atomic_file.h"
+#include "keystore/base/mutex.h"
 #include "keystore/base/unique_fd.h"
 
 namespace coffer {
@@ -126,6 +127,8 @@ struct FuseSession::State {
   FuseContext context;
   std::unique_ptr<fuse_session, SessionDelete> session;
   bool mounted = false;
+  Mutex loop_mutex;
+  RequestLoop* loop GUARDED_BY(loop_mutex) = nullptr;  // while it runs
 };
 
 FuseSession::FuseSession(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -175,14 +178,33 @@ Result<void> FuseSession::serve() {
                                : std::max(4U, std::thread::hardware_concurrency());
   SessionRequests requests(session);
   RequestLoop loop(requests, threads);
+  const auto set_loop = [this](RequestLoop* running) {
+    MutexLock lock(state_->loop_mutex);
+    state_->loop = running;
+  };
+  set_loop(&loop);
   const int ended = [&loop] {
     const StopSignals signals(loop);
     return loop.run();
   }();
+  set_loop(nullptr);
   fuse_session_unmount(session);
   state_->mounted = false;
   if (ended < 0) return Error{Code::kIo, -ended, "serving the mount"};
   return {};
+}
+
+void FuseSession::wipe_buffers() {
+  state_->context.buffers.wipe_idle();
+  MutexLock lock(state_->loop_mutex);
+  if (state_->loop != nullptr) state_->loop->wipe_requests();
+}
+
+void FuseSession::forget_names(const std::vector<Place>& places) {
+  for (const Place& place : places) {
+    (void)fuse_lowlevel_notify_inval_entry(state_->session.get(), place.parent.value,
+                                           place.name.data(), place.name.size());
+  }
 }
 
 }  // namespace coffer

@@ -36,6 +36,12 @@ class FuseSession {
   /// Answers requests until the filesystem is unmounted, or SIGTERM, SIGINT or SIGHUP arrives.
   Result<void> serve();
 
+  // After Vfs::lock, from a thread that answers no requests.
+  /// What was read and written leaves no trace in buffers.
+  void wipe_buffers();
+  /// Has the kernel forget these names, and what it knows by them.
+  void forget_names(const std::vector<Place>& places);
+
  private:
   struct State;
   explicit FuseSession(std::unique_ptr<State> state);

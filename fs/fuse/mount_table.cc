@@ -1,6 +1,7 @@
 #include "fs/fuse/mount_table.h"
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,17 @@ std::vector<std::string_view> split(std::string_view line) {
   return fields;
 }
 
+/// "rw,user_id=1000,group_id=1000,…"
+std::optional<uid_t> user_of(std::string_view options) {
+  constexpr std::string_view kName = "user_id=";
+  const std::size_t at = options.find(kName);
+  if (at == std::string_view::npos) return std::nullopt;
+  const char* const begin = options.data() + at + kName.size();
+  uid_t user = 0;
+  const auto read = std::from_chars(begin, options.data() + options.size(), user);
+  return read.ec == std::errc() ? std::optional(user) : std::nullopt;
+}
+
 }  // namespace
 
 std::optional<MountedFilesystem> find_mount(std::istream& table, const std::string& mountpoint) {
@@ -54,6 +66,7 @@ std::optional<MountedFilesystem> find_mount(std::istream& table, const std::stri
     if (dash == fields.end() || dash + 1 == fields.end()) continue;
     // The last one lies on top.
     found = {.device = std::string(fields[kDevice]), .type = std::string(dash[1])};
+    if (fields.end() - dash > 3) found->user = user_of(dash[3]);
   }
   return found;
 }

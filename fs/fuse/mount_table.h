@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <iosfwd>
 #include <optional>
 #include <string>
@@ -11,6 +13,8 @@ namespace coffer {
 struct MountedFilesystem {
   std::string device;  ///< "0:57", as below /sys/class/bdi
   std::string type;    ///< "fuse.coffer"
+  /// Who mounted it, of a FUSE filesystem.
+  std::optional<uid_t> user = std::nullopt;
 };
 
 /// The topmost mount at `mountpoint`; nothing if there is none.

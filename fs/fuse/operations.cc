@@ -52,7 +52,7 @@ int reply_with(fuse_req_t request, const ScratchPool::Buffer& buffer, std::size_
 }
 
 template <typename Work>
-void serve_entry(fuse_req_t request, const char* operation, fuse_ino_t inode,
+void serve_entry(fuse_req_t request, const Operation& operation, fuse_ino_t inode,
                  Work&& work) noexcept {
   serve(
       request, operation, inode, work,
@@ -132,9 +132,11 @@ double attributes_timeout(fuse_req_t request, fuse_ino_t inode) {
 }
 
 void do_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
-  (void)info;
+  const Operation operation = inode == FUSE_ROOT_ID ? always("getattr")
+                              : info != nullptr     ? through_handle("getattr")
+                                                    : "getattr";
   serve(
-      request, "getattr", inode,
+      request, operation, inode,
       [&](Vfs& vfs) { return vfs.attributes(caller_of(request), InodeId{inode}); },
       [&](const struct stat& attributes) {
         return fuse_reply_attr(request, &attributes, attributes_timeout(request, inode));
@@ -280,7 +282,7 @@ void do_read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offse
   std::optional<ScratchPool::Buffer> buffer;
   bool purge = false;
   serve(
-      request, "read", inode,
+      request, through_handle("read"), inode,
       [&](Vfs& vfs) -> Result<std::size_t> {
         auto& handle = handle_of<FileHandle>(info);
         purge = handle.admission->to().flags.purge;
@@ -296,7 +298,7 @@ void do_read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offse
 void do_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_t size,
               off_t offset, fuse_file_info* info) noexcept {
   serve(
-      request, "write", inode,
+      request, through_handle("write"), inode,
       [&](Vfs& vfs) -> Result<std::size_t> {
         auto& handle = handle_of<FileHandle>(info);
         const auto at = static_cast<std::uint64_t>(offset);
@@ -313,19 +315,19 @@ void do_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_
 }
 
 void do_flush(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
-  serve_status(request, "flush", inode,
+  serve_status(request, always("flush"), inode,
                [&](Vfs& vfs) { return vfs.flush(handle_of<FileHandle>(info)); });
 }
 
 void do_fsync(fuse_req_t request, fuse_ino_t inode, int data_only, fuse_file_info* info) noexcept {
-  serve_status(request, "fsync", inode,
+  serve_status(request, always("fsync"), inode,
                [&](Vfs& vfs) { return vfs.sync(handle_of<FileHandle>(info), data_only != 0); });
 }
 
 void do_lseek(fuse_req_t request, fuse_ino_t inode, off_t offset, int whence,
               fuse_file_info* info) noexcept {
   serve(
-      request, "lseek", inode,
+      request, through_handle("lseek"), inode,
       [&](Vfs& vfs) -> Result<std::uint64_t> {
         auto& handle = handle_of<FileHandle>(info);
         TRY(vfs.decide_use(caller_of(request), *handle.admission, Right::kList));
@@ -336,7 +338,7 @@ void do_lseek(fuse_req_t request, fuse_ino_t inode, off_t offset, int whence,
 
 void do_fallocate(fuse_req_t request, fuse_ino_t inode, int mode, off_t offset, off_t length,
                   fuse_file_info* info) noexcept {
-  serve_status(request, "fallocate", inode, [&](Vfs& vfs) -> Result<void> {
+  serve_status(request, through_handle("fallocate"), inode, [&](Vfs& vfs) -> Result<void> {
     auto& handle = handle_of<FileHandle>(info);
     TRY(vfs.decide_use(caller_of(request), *handle.admission, Right::kWrite));
     return vfs.allocate(handle, mode, static_cast<std::uint64_t>(offset),
@@ -345,7 +347,7 @@ void do_fallocate(fuse_req_t request, fuse_ino_t inode, int mode, off_t offset, 
 }
 
 void do_release(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
-  serve_status(request, "release", inode, [&](Vfs& vfs) -> Result<void> {
+  serve_status(request, always("release"), inode, [&](Vfs& vfs) -> Result<void> {
     vfs.release(take_handle<FileHandle>(info));
     return {};
   });
@@ -368,7 +370,7 @@ void list_into(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t pos
                fuse_file_info* info, bool plus) noexcept {
   std::optional<ScratchPool::Buffer> answer;
   serve(
-      request, "readdir", inode,
+      request, through_handle("readdir"), inode,
       [&](Vfs& vfs) -> Result<std::size_t> {
         auto& handle = handle_of<DirectoryHandle>(info);
         TRY(vfs.decide_use(caller_of(request), *handle.admission, Right::kList));
@@ -431,7 +433,7 @@ void do_releasedir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) n
 void do_fsyncdir(fuse_req_t request, fuse_ino_t inode, int data_only,
                  fuse_file_info* info) noexcept {
   (void)data_only;
-  serve_status(request, "fsyncdir", inode,
+  serve_status(request, through_handle("fsyncdir"), inode,
                [&](Vfs& vfs) { return vfs.sync_directory(handle_of<DirectoryHandle>(info)); });
 }
 
@@ -479,7 +481,7 @@ void do_removexattr(fuse_req_t request, fuse_ino_t inode, const char* name) noex
 
 void do_statfs(fuse_req_t request, fuse_ino_t inode) noexcept {
   serve(
-      request, "statfs", inode, [](Vfs& vfs) { return vfs.filesystem(); },
+      request, always("statfs"), inode, [](Vfs& vfs) { return vfs.filesystem(); },
       [&](const struct statvfs& status) { return fuse_reply_statfs(request, &status); });
 }
 

@@ -1,6 +1,7 @@
 #include "fs/fuse/request_loop.h"
 
 #include <linux/fuse.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
@@ -28,14 +29,6 @@ constexpr unsigned kBacklog = 8;
 constexpr std::chrono::microseconds kOthersTurn{50};
 constexpr unsigned kCrowd = 32;
 
-struct Buffer {
-  fuse_buf content{};
-  Buffer() = default;
-  ~Buffer() { std::free(content.mem); }  // NOLINT(cppcoreguidelines-no-malloc): libfuse's
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-};
-
 std::size_t operation_of(const fuse_buf& request) {
   fuse_in_header header{};
   if (request.size >= sizeof(header)) std::memcpy(&header, request.mem, sizeof(header));
@@ -60,6 +53,54 @@ void RequestLoop::Mean::add(Nanoseconds value) {
 RequestLoop::Nanoseconds RequestLoop::Mean::value() const {
   return Nanoseconds(value_.load(std::memory_order_relaxed));
 }
+
+/// One thread's, for one request after another.
+class RequestLoop::Buffer {
+ public:
+  explicit Buffer(RequestLoop& loop) : loop_(loop) {
+    MutexLock lock(loop_.buffers_mutex_);
+    loop_.buffers_.push_back(this);
+  }
+  ~Buffer() {
+    {
+      MutexLock lock(loop_.buffers_mutex_);
+      std::erase(loop_.buffers_, this);
+    }
+    std::free(content.mem);  // NOLINT(cppcoreguidelines-no-malloc): libfuse's
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  /// From here to `leave` it holds a request.
+  void use() {
+    while (busy_.exchange(true)) ::sched_yield();  // it is being wiped
+  }
+  void leave() {
+    busy_ = false;
+    if (to_be_wiped_.load()) wipe_if_idle();
+  }
+  /// Now, or when it is left.
+  void wipe() {
+    to_be_wiped_ = true;
+    wipe_if_idle();
+  }
+
+  fuse_buf content{};
+
+ private:
+  /// Whoever is last to look sees to it: `wipe`, or `leave`.
+  void wipe_if_idle() {
+    if (busy_.exchange(true)) return;
+    if (to_be_wiped_.exchange(false) && content.mem != nullptr) {
+      coffer::wipe({static_cast<std::uint8_t*>(content.mem), ::malloc_usable_size(content.mem)});
+    }
+    busy_ = false;
+  }
+
+  RequestLoop& loop_;
+  std::atomic<bool> busy_ = false;
+  std::atomic<bool> to_be_wiped_ = false;
+};
 
 RequestLoop::RequestLoop(RequestSource& source, unsigned threads)
     : source_(source),
@@ -91,16 +132,22 @@ void RequestLoop::stop() noexcept {
   (void)!::write(wake_.get(), &one, sizeof(one));
 }
 
+void RequestLoop::wipe_requests() {
+  MutexLock lock(buffers_mutex_);
+  for (Buffer* const buffer : buffers_) buffer->wipe();
+}
+
 void RequestLoop::work() {
-  Buffer request;
+  Buffer request(*this);
   bool answered = false;
   while (take_lead(answered)) {
-    if (!next(request.content)) return;
+    if (!next(request)) return;
     const std::size_t kind = operation_of(request.content) % answers_.size();
     leave_lead(kind);
     const auto begun = Clock::now();
     source_.process(request.content);
     answers_[kind].add(Clock::now() - begun);
+    request.leave();
     answered = true;
   }
 }
@@ -169,7 +216,7 @@ void RequestLoop::call_another() {
   }
 }
 
-bool RequestLoop::next(fuse_buf& buffer) {
+bool RequestLoop::next(Buffer& buffer) {
   const auto begun = Clock::now();
   int got = take(buffer);
   backlog_ = got > 0 ? backlog_ + 1 : 0;
@@ -187,12 +234,14 @@ bool RequestLoop::next(fuse_buf& buffer) {
   return got > 0;
 }
 
-int RequestLoop::take(fuse_buf& buffer) {
-  const int got = stopping_ ? 0 : source_.receive(buffer);
+int RequestLoop::take(Buffer& buffer) {
+  buffer.use();
+  const int got = stopping_ ? 0 : source_.receive(buffer.content);
+  if (got <= 0) buffer.leave();
   return got == -EINTR ? -EAGAIN : got;
 }
 
-int RequestLoop::take_soon(fuse_buf& buffer, Clock::time_point begun) {
+int RequestLoop::take_soon(Buffer& buffer, Clock::time_point begun) {
   auto looked = begun;
   while (true) {
     ::sched_yield();

@@ -47,6 +47,9 @@ class RequestLoop {
   int run();
   /// From any thread, or a signal handler.
   void stop() noexcept;
+  /// Leaves nothing of requests that were answered; of those that are being answered, when they
+  /// are. From any thread.
+  void wipe_requests();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -63,6 +66,8 @@ class RequestLoop {
     std::atomic<std::int64_t> value_;
   };
 
+  class Buffer;
+
   void work();
   /// Waits for the lead, after an answer or before the first; false at the end.
   bool take_lead(bool answered);
@@ -71,11 +76,11 @@ class RequestLoop {
   void leave_lead(std::size_t kind);
   void call_another() REQUIRES(mutex_);
   /// By the leader: waits for a request and takes it; false at the end.
-  bool next(fuse_buf& buffer);
+  bool next(Buffer& buffer);
   /// One that is there: what RequestSource::receive gives.
-  int take(fuse_buf& buffer);
+  int take(Buffer& buffer);
   /// The same for a moment from `begun` on, or until others want this processor.
-  int take_soon(fuse_buf& buffer, Clock::time_point begun);
+  int take_soon(Buffer& buffer, Clock::time_point begun);
   void sleep();
   void end(int outcome);
   [[nodiscard]] Nanoseconds moment() const;
@@ -105,6 +110,8 @@ class RequestLoop {
   bool ended_ GUARDED_BY(mutex_) = false;
   int outcome_ GUARDED_BY(mutex_) = 0;
   std::vector<std::thread> threads_ GUARDED_BY(mutex_);
+  Mutex buffers_mutex_;
+  std::vector<Buffer*> buffers_ GUARDED_BY(buffers_mutex_);
 };
 
 }  // namespace coffer

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <exception>
 #include <new>
+#include <optional>
 
 #include "fs/fuse/errno_map.h"
 #include "fs/fuse/operations.h"
@@ -41,24 +42,47 @@ inline void log_failure(FuseContext& context, const char* operation, fuse_ino_t 
   }
 }
 
+/// What the logs call an operation, and what it needs to pass a lock.
+struct Operation {
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Operation(const char* given_name, std::optional<Gate::Way> given_way = Gate::Way::kNew)
+      : name(given_name), way(given_way) {}
+  const char* name;
+  std::optional<Gate::Way> way;  ///< none: it passes always
+};
+
+/// Of a file or directory that is open.
+inline Operation through_handle(const char* name) { return {name, Gate::Way::kOpened}; }
+inline Operation always(const char* name) { return {name, std::nullopt}; }
+
 /// The frame: runs `attempt`, which answers the request itself if all goes well, and answers with
 /// the error if not. Never throws, answers once.
 template <typename Attempt>
-void answer_once(fuse_req_t request, const char* operation, fuse_ino_t inode,
+void answer_once(fuse_req_t request, const Operation& operation, fuse_ino_t inode,
                  Attempt&& attempt) noexcept {
   FuseContext& context = context_of(request);
   int failure = EIO;
   try {
+    std::optional<Gate::Pass> pass;
+    if (operation.way.has_value()) {
+      auto entered = context.vfs.enter(*operation.way);
+      if (!entered) {
+        // Nothing that each caller's log line would add to: the lock is on record.
+        fuse_reply_err(request, to_errno(entered.error()));
+        return;
+      }
+      pass.emplace(std::move(*entered));
+    }
     const Result<void> outcome = attempt(context.vfs);
     if (outcome.ok()) return;
     failure = to_errno(outcome.error());
-    log_failure(context, operation, inode, outcome.error());
+    log_failure(context, operation.name, inode, outcome.error());
   } catch (const std::bad_alloc&) {
     failure = ENOMEM;
-    log_failure(context, operation, inode,
+    log_failure(context, operation.name, inode,
                 Error{Code::kExhausted, ENOMEM, "no memory (of the locked kind, perhaps)"});
   } catch (const std::exception& bug) {
-    log_failure(context, operation, inode, Error{Code::kIo, 0, bug.what()});
+    log_failure(context, operation.name, inode, Error{Code::kIo, 0, bug.what()});
   }
   fuse_reply_err(request, failure);
 }
@@ -67,8 +91,8 @@ void answer_once(fuse_req_t request, const char* operation, fuse_ino_t inode,
 /// result of the fuse_reply call; a success that could not be delivered (the caller was
 /// interrupted) goes to `undo`.
 template <typename Work, typename Reply, typename Undo>
-void serve(fuse_req_t request, const char* operation, fuse_ino_t inode, Work&& work, Reply&& reply,
-           Undo&& undo) noexcept {
+void serve(fuse_req_t request, const Operation& operation, fuse_ino_t inode, Work&& work,
+           Reply&& reply, Undo&& undo) noexcept {
   answer_once(request, operation, inode, [&](Vfs& vfs) -> Result<void> {
     auto outcome = work(vfs);
     if (!outcome) return std::move(outcome).error();
@@ -78,14 +102,14 @@ void serve(fuse_req_t request, const char* operation, fuse_ino_t inode, Work&& w
 }
 
 template <typename Work, typename Reply>
-void serve(fuse_req_t request, const char* operation, fuse_ino_t inode, Work&& work,
+void serve(fuse_req_t request, const Operation& operation, fuse_ino_t inode, Work&& work,
            Reply&& reply) noexcept {
   serve(request, operation, inode, work, reply, [](Vfs&, auto&) {});
 }
 
 /// For operations that answer with success alone.
 template <typename Work>
-void serve_status(fuse_req_t request, const char* operation, fuse_ino_t inode,
+void serve_status(fuse_req_t request, const Operation& operation, fuse_ino_t inode,
                   Work&& work) noexcept {
   answer_once(request, operation, inode, [&](Vfs& vfs) -> Result<void> {
     TRY(work(vfs));
