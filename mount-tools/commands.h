@@ -9,6 +9,7 @@ namespace coffer {
 void add_init_command(CLI::App& app, ChosenCommand& chosen);
 void add_mount_command(CLI::App& app, ChosenCommand& chosen);
 void add_umount_command(CLI::App& app, ChosenCommand& chosen);
+void add_lock_commands(CLI::App& app, ChosenCommand& chosen);
 void add_status_command(CLI::App& app, ChosenCommand& chosen);
 void add_import_command(CLI::App& app, ChosenCommand& chosen);
 void add_export_command(CLI::App& app, ChosenCommand& chosen);

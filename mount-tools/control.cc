@@ -15,6 +15,7 @@
 
 #include "keystore/base/atomic_file.h"
 #include "keystore/base/bytes.h"
+#include "keystore/cli/passphrase.h"
 #include "keystore/crypto/digest.h"
 
 namespace coffer {
@@ -23,6 +24,8 @@ namespace {
 constexpr std::size_t kLongestLine = 64 * 1024;
 constexpr int kPatienceMs = 30'000;
 constexpr std::string_view kSuffix = ".sock";
+/// In place of an answer, which follows when the passphrase came.
+constexpr const char* kAskForPassphrase = R"({"passphrase":true})";
 
 std::string environment(const char* name) {
   const char* const value = std::getenv(name);
@@ -71,9 +74,7 @@ Result<std::string> read_line(int fd) {
   return errno_error(EPROTO, "the mount's answer");
 }
 
-Result<void> send_line(int fd, std::string line) {
-  line.push_back('\n');
-  std::string_view rest = line;
+Result<void> send_all(int fd, std::string_view rest) {
   while (!rest.empty()) {
     const ssize_t done = ::send(fd, rest.data(), rest.size(), MSG_NOSIGNAL);
     if (done < 0 && errno == EINTR) continue;
@@ -81,6 +82,11 @@ Result<void> send_line(int fd, std::string line) {
     rest.remove_prefix(static_cast<std::size_t>(done));
   }
   return {};
+}
+
+Result<void> send_line(int fd, std::string line) {
+  line.push_back('\n');
+  return send_all(fd, line);
 }
 
 /// Who is at the other end, if it is someone who may ask.
@@ -169,11 +175,20 @@ void ControlServer::loop() {
 void ControlServer::answer(const UniqueFd& peer) {
   const auto caller = peer_of(peer.get());
   if (!caller) return;
+  // Neither end keeps a passphrase in anything but locked memory.
+  const PassphraseSource passphrase = [&peer](bool) -> Result<SecretBytes> {
+    constexpr timeval kWait{.tv_sec = kPatienceMs / 1000, .tv_usec = 0};
+    if (::setsockopt(peer.get(), SOL_SOCKET, SO_RCVTIMEO, &kWait, sizeof kWait) != 0)
+      return errno_error(errno);
+    TRY(send_line(peer.get(), kAskForPassphrase));
+    return passphrase_source({.file = {}, .fd = peer.get()})(false);
+  };
   if (const auto request = read_line(peer.get()))
-    (void)send_line(peer.get(), handler_(*request, *caller));
+    (void)send_line(peer.get(), handler_(*request, *caller, passphrase));
 }
 
-Result<std::string> ask_mount(const std::string& path, const std::string& request) {
+Result<std::string> ask_mount(const std::string& path, const std::string& request,
+                              const PassphraseSource& passphrase) {
   const sockaddr_un address = TRY(address_of(path));
   const UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return errno_error(errno);
@@ -184,6 +199,11 @@ Result<std::string> ask_mount(const std::string& path, const std::string& reques
     return errno_error(errno, path);
   }
   TRY(send_line(socket.get(), request));
+  std::string answer = TRY(read_line(socket.get()));
+  if (answer != kAskForPassphrase || !passphrase) return answer;
+  const SecretBytes secret = TRY(passphrase(false));
+  TRY(send_all(socket.get(), as_text(secret.expose())));
+  TRY(send_all(socket.get(), "\n"));
   return read_line(socket.get());
 }
 

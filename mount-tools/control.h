@@ -10,6 +10,7 @@
 #include "fs/identity/identity_resolver.h"
 #include "keystore/base/result.h"
 #include "keystore/base/unique_fd.h"
+#include "keystore/kms/master_kms.h"
 
 namespace coffer {
 
@@ -26,7 +27,9 @@ std::vector<std::string> control_paths();
 class ControlServer {
  public:
   /// Answers one request line of `caller`; called from the server's thread, one at a time.
-  using Handler = std::function<std::string(const std::string& request, const Caller& caller)>;
+  /// `passphrase` asks the caller for one, who is to have it at hand.
+  using Handler = std::function<std::string(const std::string& request, const Caller& caller,
+                                            const PassphraseSource& passphrase)>;
 
   static Result<std::unique_ptr<ControlServer>> start(const std::string& path, Handler handler);
   /// Removes the socket.
@@ -52,7 +55,8 @@ class ControlServer {
 inline constexpr std::chrono::seconds kLearningStep{60};
 
 /// Sends a line to a mount and gives its answer. kNotFound if nobody listens there (a socket that a
-/// killed daemon left is removed).
-Result<std::string> ask_mount(const std::string& path, const std::string& request);
+/// killed daemon left is removed). `passphrase` is for a mount that asks for it.
+Result<std::string> ask_mount(const std::string& path, const std::string& request,
+                              const PassphraseSource& passphrase = nullptr);
 
 }  // namespace coffer

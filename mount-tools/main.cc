@@ -66,6 +66,7 @@ void add_commands(CLI::App& app, coffer::ChosenCommand& chosen) {
   coffer::add_init_command(app, chosen);
   coffer::add_mount_command(app, chosen);
   coffer::add_umount_command(app, chosen);
+  coffer::add_lock_commands(app, chosen);
   coffer::add_status_command(app, chosen);
   coffer::add_import_command(app, chosen);
   coffer::add_export_command(app, chosen);

@@ -22,6 +22,7 @@
 #include "mount-tools/commands.h"
 #include "mount-tools/control.h"
 #include "mount-tools/daemon.h"
+#include "mount-tools/lock_command.h"
 #include "mount-tools/scope_create.h"
 #include "mount-tools/wiring.h"
 
@@ -160,6 +161,7 @@ std::string status_line(OpenStore& store, const std::string& mountpoint, std::in
                     {"keystore", store.config().keystore},
                     {"master_key", store.session().master->describe().uri},
                     {"read_only", store.vfs().read_only()},
+                    {"locked", store.vfs().locked()},
                     {"pid", ::getpid()},
                     {"since", format_time(since)},
                     {"engine", store.engine().name()},
@@ -174,8 +176,9 @@ std::string status_line(OpenStore& store, const std::string& mountpoint, std::in
                     {"locked_bytes", memory.locked}});
 }
 
-std::string answer_control(OpenStore& store, const std::string& mountpoint, std::int64_t since,
-                           const std::string& request, const Caller& caller) {
+std::string answer_control(OpenStore& store, FuseSession& session, const std::string& mountpoint,
+                           std::int64_t since, const std::string& request, const Caller& caller,
+                           const PassphraseSource& passphrase) {
   const auto parsed = nlohmann::json::parse(request, nullptr, false);
   const auto verb = parsed.is_object() ? parsed.value("verb", nlohmann::json()) : nlohmann::json();
   if (verb == "status") return status_line(store, mountpoint, since);
@@ -184,6 +187,8 @@ std::string answer_control(OpenStore& store, const std::string& mountpoint, std:
     store.broker().tell_more(kLearningStep);
     return R"({"learning":true})";
   }
+  if (verb == "lock") return serve_lock(store, session, request, caller);
+  if (verb == "unlock") return serve_unlock(store, caller, passphrase);
   if (verb == "scope-create") return serve_scope_create(store, request, caller);
   return R"({"error":"unknown verb"})";
 }
@@ -206,9 +211,11 @@ Result<void> mount_and_serve(const MountCommand& command, const Parsed& parsed,
     const auto session = TRY(FuseSession::mount(store->vfs(), parsed.mount, logger));
     const std::string control = control_path(mountpoint);
     const std::int64_t since = store->session().clock->unix_seconds();
-    const auto server = TRY(ControlServer::start(
-        control, [&store, mountpoint, since](const std::string& request, const Caller& caller) {
-          return answer_control(*store, mountpoint, since, request, caller);
+    const auto server =
+        TRY(ControlServer::start(control, [&store, &session, mountpoint, since](
+                                              const std::string& request, const Caller& caller,
+                                              const PassphraseSource& passphrase) {
+          return answer_control(*store, *session, mountpoint, since, request, caller, passphrase);
         }));
     if (store->lock() != nullptr) TRY(store->lock()->set_control(options.purpose, control));
     logger.info("mounted {} at {}{}, {}", root, mountpoint, command.read_only ? " read-only" : "",
@@ -220,6 +227,8 @@ Result<void> mount_and_serve(const MountCommand& command, const Parsed& parsed,
     ready();
     TRY(session->serve());
   }
+  if (store->vfs().locked())
+    (void)store->session().note("/", "unmounted while locked, after " + refused_so_far(*store));
   auto finished = store->vfs().finish();
   logger.info("unmounted {}", mountpoint);
   return finished;

@@ -151,6 +151,7 @@ Result<ScopeId> create_scope(OpenStore& store, const std::string& path,
 
 std::string serve_scope_create(OpenStore& store, const std::string& request, const Caller& caller) {
   const auto create = [&]() -> Result<ScopeId> {
+    const auto pass = TRY(store.vfs().enter(Gate::Way::kNew));
     const ScopeCreateOptions options = TRY(from_request(request));
     return create_scope(store, TRY(normalise_path(options.path)), TRY(settings_from(options)),
                         caller);

@@ -39,6 +39,11 @@ void print_one(const nlohmann::ordered_json& status) {
   print_table(rows);
 }
 
+std::string mode_of(const nlohmann::ordered_json& status) {
+  const std::string mode = status.value("read_only", false) ? "ro" : "rw";
+  return status.value("locked", false) ? mode + ", locked" : mode;
+}
+
 Result<int> show_one(const StatusOptions& options) {
   std::string mountpoint = options.mountpoint;
   if (!is_mounted(mountpoint)) mountpoint = TRY(absolute_path(mountpoint));
@@ -67,9 +72,9 @@ Result<int> show_all(const StatusOptions& options) {
   for (const std::string& path : control_paths()) {
     auto status = status_of(path);
     if (!status) continue;
-    rows.push_back({shown((*status)["mountpoint"]), shown((*status)["store"]),
-                    (*status)["read_only"].get<bool>() ? "ro" : "rw", shown((*status)["pid"]),
-                    shown((*status)["engine"]), shown((*status)["open_files"])});
+    rows.push_back({shown((*status)["mountpoint"]), shown((*status)["store"]), mode_of(*status),
+                    shown((*status)["pid"]), shown((*status)["engine"]),
+                    shown((*status)["open_files"])});
     list.push_back(std::move(*status));
   }
   if (options.json) {

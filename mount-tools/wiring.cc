@@ -100,6 +100,21 @@ Result<void> OpenStore::check_root() {
   return at_path(std::move(checked).error(), config().root);
 }
 
+Result<Vfs::LockedOut> OpenStore::drop_keys(const Vfs::LockOptions& how) {
+  auto out = TRY(vfs_->lock(how));
+  session_.master->let_go();
+  return out;
+}
+
+Result<void> OpenStore::take_up_keys(const PassphraseSource& passphrase,
+                                     const std::function<Result<void>()>& note) {
+  TRY(session_.take_up_master(passphrase));
+  auto unlocked = note();
+  if (unlocked) unlocked = vfs_->unlock();
+  if (!unlocked) session_.master->let_go();
+  return unlocked;
+}
+
 OpenStore::~OpenStore() {
   // Failures were reported as they came.
   if (vfs_ != nullptr && vfs_->finish() && lock_.has_value()) lock_->finish();

@@ -42,6 +42,13 @@ class OpenStore {
   /// can be reached.
   Result<void> check_root();
 
+  /// Vfs::lock, and the master key goes as well.
+  Result<Vfs::LockedOut> drop_keys(const Vfs::LockOptions& how);
+  /// The master key is taken up again, and then, if `note` puts that on record, all the others.
+  /// Errors leave it locked: kWrongKey, kKeyUnavailable, and those of `note` and Vfs::unlock.
+  Result<void> take_up_keys(const PassphraseSource& passphrase,
+                            const std::function<Result<void>()>& note);
+
   [[nodiscard]] const StoreConfig& config() const { return session_.config; }
   [[nodiscard]] KeystoreSession& session() { return session_; }
   [[nodiscard]] const AeadEngine& engine() const { return *engine_; }

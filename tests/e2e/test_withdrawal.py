@@ -90,6 +90,11 @@ class Use:
             raise AssertionError(f"ended with {got}, not {code}, after {self.count} uses")
         return self.last - since
 
+    def end_code(self) -> int:
+        """What it ended with: an errno, or a signal as a negative number."""
+        wait_until(lambda: not self.running(), "it fails", 20)
+        return self.errno if self.code == 0 else self.code or 0
+
     def end(self) -> None:
         if self.running():
             os.kill(self.pid, signal.SIGKILL)
