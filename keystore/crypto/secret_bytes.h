@@ -15,7 +15,8 @@ void wipe(MutableBytes memory);
 /// True if both are of one length and equal; takes the same time wherever they differ.
 bool constant_time_equal(Bytes a, Bytes b);
 
-/// The heap that secrets live in: pages that are locked (never swapped), left out of core dumps,
+/// The heap that secrets live in: pages that are locked (never swapped), left out of core dumps and
+/// of child processes, out of reach of the kernel's own mappings where it has such (memfd_secret),
 /// and wiped when freed. Blocks are aligned to 64 bytes. Thread-safe. Throws std::bad_alloc when no
 /// more memory can be locked.
 void* locked_allocate(std::size_t size);
@@ -29,6 +30,7 @@ Result<void> prepare_locked_memory();
 struct LockedMemoryUse {
   std::size_t used = 0;
   std::size_t locked = 0;
+  bool secret = true;  ///< out of reach of the kernel's own mappings, all of them
 };
 LockedMemoryUse locked_memory_use();
 

@@ -153,9 +153,10 @@ TEST_F(AuditLogFaults, ALineThatDoesNotFitIsTakenBackAfterATornOneToo) {
   const auto size = std::filesystem::file_size(path_);
   ChildProcess limited([&]() -> bool {
     ::signal(SIGXFSZ, SIG_IGN);
+    const auto mine = open();  // a child has no keys of its parent
     const rlimit limit{size + 50, size + 50};
     if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return false;
-    return !append(*log, 500, 2).ok() && !append(*log, 500, 3).ok();
+    return !append(*mine, 500, 2).ok() && !append(*mine, 500, 3).ok();
   });
   limited.start();
   EXPECT_TRUE(limited.succeeded());

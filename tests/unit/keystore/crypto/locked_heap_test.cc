@@ -3,12 +3,16 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <fstream>
+#include <functional>
 #include <set>
 #include <sstream>
 #include <string>
@@ -46,14 +50,13 @@ std::uint8_t* allocate(std::size_t size) {
   return static_cast<std::uint8_t*>(locked_allocate(size));
 }
 
-/// Bytes of this process at `address`, read by way of the kernel: of memory that was freed nothing
-/// else may be asked. Fewer than `size` where nothing is mapped.
+/// Bytes of this process at `address`, copied by the kernel: of memory that was freed nothing else
+/// may be asked. Fewer than `size` where nothing is mapped.
 ByteVector memory_at(const std::uint8_t* address, std::size_t size) {
-  const UniqueFd memory(::open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
-  ByteVector bytes(size);
-  const ssize_t got = ::pread(memory.get(), bytes.data(), size,
-                              static_cast<off_t>(reinterpret_cast<std::uintptr_t>(address)));
-  bytes.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+  const UniqueFd copy(::memfd_create("copy", MFD_CLOEXEC));
+  const ssize_t got = ::write(copy.get(), address, size);
+  ByteVector bytes(got > 0 ? static_cast<std::size_t>(got) : 0);
+  EXPECT_EQ(::pread(copy.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
   return bytes;
 }
 
@@ -208,6 +211,40 @@ TEST(LockedHeap, IsLeftOutOfCoreDumps) {
     const Mapping mapping = mapping_of(secret.expose().data());
     ASSERT_FALSE(mapping.flags.empty());
     EXPECT_EQ(mapping.flags.count("dd"), 1U) << size;
+  }
+}
+
+/// As root would read it, who may read all that the kernel has mapped.
+TEST(LockedHeap, IsOutOfReachWhereTheKernelHasSuchMemory) {
+  const SecretBytes secret(32);
+  const UniqueFd memory(::open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+  std::array<char, 32> seen{};
+  const auto at = static_cast<off_t>(reinterpret_cast<std::uintptr_t>(secret.expose().data()));
+  EXPECT_EQ(::pread(memory.get(), seen.data(), seen.size(), at),
+            locked_memory_use().secret ? -1 : static_cast<ssize_t>(seen.size()));
+}
+
+/// Does `work` in a child by fork; whether it ended by exiting with 0.
+bool child_succeeds(const std::function<bool()>& work) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(work() ? 0 : 1);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+TEST(LockedHeap, AChildHasNoneOfItAndBeginsAnew) {
+  for (const std::size_t size : {32U, 2048U, 50'000U}) {
+    SecretBytes secret = SecretBytes::random(size);
+    const ByteVector before(secret.expose().begin(), secret.expose().end());
+    EXPECT_TRUE(child_succeeds([&] { return memory_at(secret.expose().data(), size).empty(); }));
+    EXPECT_TRUE(child_succeeds([&] {
+      if (locked_memory_use().used != 0 || locked_memory_use().locked != 0) return false;
+      SecretBytes own(size);
+      std::fill(own.expose().begin(), own.expose().end(), std::uint8_t{1});
+      return mapping_of(own.expose().data()).flags.count("dc") == 1;
+    }));
+    EXPECT_TRUE(constant_time_equal(secret.expose(), before));
   }
 }
 
