@@ -1,5 +1,6 @@
 #include "mount-tools/mount_command.h"
 
+#include <fcntl.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/dup_filter_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -17,6 +18,7 @@
 #include "fs/fuse/fuse_session.h"
 #include "fs/fuse/mount_table.h"
 #include "keystore/base/clock.h"
+#include "keystore/base/unique_fd.h"
 #include "keystore/cli/exit_code.h"
 #include "keystore/cli/print_json.h"
 #include "mount-tools/commands.h"
@@ -139,6 +141,8 @@ std::shared_ptr<spdlog::logger> make_logger(const MountCommand& command) {
   // The same failure over and over (a damaged file read in a loop) is one line and a count.
   const auto filter = std::make_shared<spdlog::sinks::dup_filter_sink_mt>(std::chrono::seconds(5));
   if (!command.log_file.empty()) {
+    // It names files. What keeps it from being made the sink says as well.
+    const UniqueFd made(::open(command.log_file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
     filter->add_sink(std::make_shared<spdlog::sinks::basic_file_sink_mt>(command.log_file));
   } else if (command.foreground) {
     filter->add_sink(std::make_shared<spdlog::sinks::stderr_sink_mt>());

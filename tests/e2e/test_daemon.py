@@ -369,6 +369,7 @@ class Background(CofferTest):
         mount = self.new_mount(store)
         mount.umount()
         self.assertRegex(mount.log(), r"(?s)\[info\] mounted .*, .*\[info\] unmounted ")
+        self.assertEqual(oct(mount.log_file.stat().st_mode), "0o100600", "it names files")
 
 
 if __name__ == "__main__":
