@@ -24,7 +24,9 @@
 #include "mount-tools/commands.h"
 #include "mount-tools/control.h"
 #include "mount-tools/daemon.h"
+#include "mount-tools/hardening.h"
 #include "mount-tools/lock_command.h"
+#include "mount-tools/mounter.h"
 #include "mount-tools/scope_create.h"
 #include "mount-tools/wiring.h"
 
@@ -66,6 +68,8 @@ Result<void> apply_option(const std::string& option, MountCommand& command, Pars
     parsed.mount.allow_other = false;
   } else if (key == "nonempty") {
     parsed.nonempty = true;
+  } else if (key == "noseccomp") {
+    command.filter_calls = false;
   } else if (key == "passphrase_file" && !value.empty()) {
     command.passphrase.file = value;
   } else if (key == "log" && !value.empty()) {
@@ -92,7 +96,6 @@ Result<Parsed> parse_options(MountCommand& command) {
     }
   }
   parsed.mount.read_only = command.read_only;
-  parsed.mount.threads = command.threads;
   return parsed;
 }
 
@@ -155,11 +158,18 @@ std::shared_ptr<spdlog::logger> make_logger(const MountCommand& command) {
   return logger;
 }
 
-std::string status_line(OpenStore& store, const std::string& mountpoint, std::int64_t since) {
+/// What a mount says of itself beside what its store knows.
+struct MountFacts {
+  std::string mountpoint;
+  std::int64_t since = 0;
+  Hardening hardening = {};
+};
+
+std::string status_line(OpenStore& store, const MountFacts& facts) {
   const Vfs::Counts counts = store.vfs().counts();
   const LockedMemoryUse memory = locked_memory_use();
   const auto policy = store.broker().policy();
-  return json_line({{"mountpoint", mountpoint},
+  return json_line({{"mountpoint", facts.mountpoint},
                     {"store", store.config().root},
                     {"store_id", store.config().store.hex()},
                     {"keystore", store.config().keystore},
@@ -167,7 +177,7 @@ std::string status_line(OpenStore& store, const std::string& mountpoint, std::in
                     {"read_only", store.vfs().read_only()},
                     {"locked", store.vfs().locked()},
                     {"pid", ::getpid()},
-                    {"since", format_time(since)},
+                    {"since", format_time(facts.since)},
                     {"engine", store.engine().name()},
                     {"policy", policy ? "generation " + std::to_string((*policy)->generation())
                                       : policy.error().message()},
@@ -177,15 +187,18 @@ std::string status_line(OpenStore& store, const std::string& mountpoint, std::in
                     {"audit_dropped", store.session().audit->dropped()},
                     {"inodes", counts.inodes},
                     {"open_files", counts.open_files},
-                    {"locked_bytes", memory.locked}});
+                    {"locked_bytes", memory.locked},
+                    {"key_memory", memory.secret ? "secret" : "locked"},
+                    {"privileges", facts.hardening.privileges},
+                    {"system_calls", facts.hardening.system_calls}});
 }
 
-std::string answer_control(OpenStore& store, FuseSession& session, const std::string& mountpoint,
-                           std::int64_t since, const std::string& request, const Caller& caller,
+std::string answer_control(OpenStore& store, FuseSession& session, const MountFacts& facts,
+                           const std::string& request, const Caller& caller,
                            const PassphraseSource& passphrase) {
   const auto parsed = nlohmann::json::parse(request, nullptr, false);
   const auto verb = parsed.is_object() ? parsed.value("verb", nlohmann::json()) : nlohmann::json();
-  if (verb == "status") return status_line(store, mountpoint, since);
+  if (verb == "status") return status_line(store, facts);
   if (verb == "learn") {
     // Whoever learns asks again in time; one that is killed is not learnt for.
     store.broker().tell_more(kLearningStep);
@@ -198,7 +211,7 @@ std::string answer_control(OpenStore& store, FuseSession& session, const std::st
 }
 
 Result<void> mount_and_serve(const MountCommand& command, const Parsed& parsed,
-                             const std::string& root, spdlog::logger& logger,
+                             const std::string& root, spdlog::logger& logger, Mounter& mounter,
                              const std::function<void()>& ready) {
   OpenStore::Options options;
   options.root = root;
@@ -210,20 +223,26 @@ Result<void> mount_and_serve(const MountCommand& command, const Parsed& parsed,
   options.tell = [&logger](const std::string& what) { logger.info("{}", what); };
   const auto store = TRY(OpenStore::open(options));
   TRY(store->check_root());
-  const std::string mountpoint = parsed.mount.mountpoint;
+  MountFacts facts{.mountpoint = parsed.mount.mountpoint};
   {
-    const auto session = TRY(FuseSession::mount(store->vfs(), parsed.mount, logger));
-    const std::string control = control_path(mountpoint);
-    const std::int64_t since = store->session().clock->unix_seconds();
-    const auto server =
-        TRY(ControlServer::start(control, [&store, &session, mountpoint, since](
-                                              const std::string& request, const Caller& caller,
-                                              const PassphraseSource& passphrase) {
-          return answer_control(*store, *session, mountpoint, since, request, caller, passphrase);
+    const auto session = TRY(FuseSession::begin(
+        store->vfs(), TRY(mounter.mount()), command.threads, logger, [&mounter, &logger, &facts] {
+          if (const auto unmounted = mounter.unmount(); !unmounted) {
+            logger.error("{}; run: coffer umount {}", unmounted.error().message(),
+                         facts.mountpoint);
+          }
+        }));
+    facts.hardening = harden_daemon(command.filter_calls, logger);
+    facts.since = store->session().clock->unix_seconds();
+    const std::string control = control_path(facts.mountpoint);
+    const auto server = TRY(ControlServer::start(
+        control, [&store, &session, &facts](const std::string& request, const Caller& caller,
+                                            const PassphraseSource& passphrase) {
+          return answer_control(*store, *session, facts, request, caller, passphrase);
         }));
     if (store->lock() != nullptr) TRY(store->lock()->set_control(options.purpose, control));
-    logger.info("mounted {} at {}{}, {}", root, mountpoint, command.read_only ? " read-only" : "",
-                store->engine().name());
+    logger.info("mounted {} at {}{}, {}", root, facts.mountpoint,
+                command.read_only ? " read-only" : "", store->engine().name());
     if (const std::size_t left = store->vfs().journals_left(); left > 0) {
       logger.info("a crash left the journals of {} files; each is applied when its file is opened",
                   left);
@@ -234,7 +253,7 @@ Result<void> mount_and_serve(const MountCommand& command, const Parsed& parsed,
   if (store->vfs().locked())
     (void)store->session().note("/", "unmounted while locked, after " + refused_so_far(*store));
   auto finished = store->vfs().finish();
-  logger.info("unmounted {}", mountpoint);
+  logger.info("unmounted {}", facts.mountpoint);
   return finished;
 }
 
@@ -251,7 +270,13 @@ int serve_until_unmounted(const MountCommand& command, const Parsed& parsed,
     return report_failure(
         Error{Code::kIo, 0, std::string("log file: ") + failure.what() + "; choose another"});
   }
-  const auto outcome = mount_and_serve(command, parsed, root, *logger, [&] {
+  // A process of its own mounts, and this one may do less from here on: before it has a thread, a
+  // key, or anything of the store.
+  auto mounter = Mounter::start(parsed.mount);
+  if (!mounter) return report_failure(mounter.error());
+  if (auto given_up = give_up_daemon_privileges(); !given_up)
+    return report_failure(given_up.error());
+  const auto outcome = mount_and_serve(command, parsed, root, *logger, *mounter, [&] {
     detached = true;
     ready();
   });
@@ -296,7 +321,7 @@ void add_mount_command(CLI::App& app, ChosenCommand& chosen) {
   verb.add_option("-o", command->options,
                   "Options, comma-separated: ro, allow_other, noallow_other, nonempty, "
                   "passphrase_file=F, log=F,\n"
-                  "threads=N, nodev, nosuid, noexec, noatime");
+                  "threads=N, noseccomp, nodev, nosuid, noexec, noatime");
   verb.add_flag("--read-only,-r", command->read_only, "Change nothing; any number may mount so");
   verb.add_flag("--foreground,-f", command->foreground, "Stay in the foreground and log to stderr");
   verb.add_option("--log", command->log_file, "Log to FILE instead of syslog");

@@ -15,7 +15,8 @@ struct MountCommand {
   bool read_only = false;
   bool foreground = false;
   std::string log_file;
-  unsigned threads = 0;
+  unsigned threads = 0;  ///< 0: as many as processors, at least 4
+  bool filter_calls = true;
   PassphraseOptions passphrase;
 };
 

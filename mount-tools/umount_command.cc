@@ -1,7 +1,6 @@
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +13,7 @@
 #include "keystore/cli/store_config.h"
 #include "mount-tools/commands.h"
 #include "mount-tools/control.h"
+#include "mount-tools/fusermount.h"
 
 namespace coffer {
 namespace {
@@ -29,25 +29,6 @@ pid_t daemon_of(const std::string& mountpoint) {
   if (!answer) return 0;
   const auto status = nlohmann::json::parse(*answer, nullptr, false);
   return status.is_object() ? status.value("pid", 0) : 0;
-}
-
-Result<void> run_fusermount(const std::string& mountpoint, bool lazy) {
-  const pid_t child = ::fork();
-  if (child < 0) return errno_error(errno, "fork");
-  if (child == 0) {
-    if (lazy) {
-      ::execlp("fusermount3", "fusermount3", "-u", "-z", mountpoint.c_str(), nullptr);
-    } else {
-      ::execlp("fusermount3", "fusermount3", "-u", mountpoint.c_str(), nullptr);
-    }
-    ::_exit(127);
-  }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  return Error{Code::kBusy, 0,
-               "fusermount3 could not unmount " + mountpoint + "; close what uses it (fuser -vm)"};
 }
 
 Result<void> unmount(const std::string& mountpoint, bool lazy) {

@@ -1,28 +1,22 @@
 #include "fs/fuse/fuse_session.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <fstream>
 #include <thread>
 #include <utility>
 
-#include "fs/fuse/mount_table.h"
 #include "fs/fuse/operations.h"
 #include "fs/fuse/request_loop.h"
-#include "keystore/base/atomic_file.h"
 #include "keystore/base/mutex.h"
-#include "keystore/base/unique_fd.h"
 
 namespace coffer {
 namespace {
-
-constexpr unsigned kReadAheadKb = 1024;
 
 struct SessionDelete {
   void operator()(fuse_session* session) const { fuse_session_destroy(session); }
@@ -76,55 +70,15 @@ class StopSignals {
   }
 };
 
-Result<void> check_mountpoint(const std::string& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) {
-    const int reason = errno;
-    if (reason == ENOTCONN) {
-      return Error{Code::kBusy, reason,
-                   "a dead mount is at " + path + "; run: fusermount3 -u " + path};
-    }
-    return Error{Code::kMountPoint, reason, "mount point " + path};
-  }
-  if (!S_ISDIR(status.st_mode)) return Error{Code::kMountPoint, ENOTDIR, "mount point " + path};
-  if (::access("/dev/fuse", F_OK) != 0) {
-    return Error{Code::kUnsupported, errno, "/dev/fuse (load the kernel module: modprobe fuse)"};
-  }
-  if (::access("/dev/fuse", R_OK | W_OK) != 0) {
-    return Error{Code::kDenied, errno, "/dev/fuse; let root run: chmod 666 /dev/fuse"};
-  }
-  return {};
-}
-
-/// The kernel reads ahead 128 KiB of a FUSE file unless root says otherwise. By the kernel's table:
-/// the mount itself must not be touched.
-void raise_read_ahead(const std::string& mountpoint) {
-  const auto mounted = find_mount(mountpoint);
-  if (!mounted) return;
-  std::ofstream setting("/sys/class/bdi/" + mounted->device + "/read_ahead_kb");
-  setting << kReadAheadKb << '\n';
-}
-
-std::string joined_options(const MountOptions& options) {
-  std::string text = "default_permissions,subtype=coffer,fsname=";
-  for (const char letter : options.source) {
-    if (letter == ',' || letter == '\\') text += '\\';
-    text += letter;
-  }
-  if (options.read_only) text += ",ro";
-  if (options.allow_other) text += ",allow_other";
-  for (const std::string& option : options.extra) text += "," + option;
-  return text;
-}
-
 }  // namespace
 
 struct FuseSession::State {
-  State(MountOptions how, Vfs& vfs, spdlog::logger& logger)
-      : options(std::move(how)), context{.vfs = vfs, .logger = logger} {}
+  State(Vfs& vfs, spdlog::logger& logger, unsigned how_many, Unmount how)
+      : context{.vfs = vfs, .logger = logger}, threads(how_many), unmount(std::move(how)) {}
 
-  MountOptions options;
   FuseContext context;
+  unsigned threads;
+  Unmount unmount;
   std::unique_ptr<fuse_session, SessionDelete> session;
   bool mounted = false;
   Mutex loop_mutex;
@@ -134,33 +88,31 @@ struct FuseSession::State {
 FuseSession::FuseSession(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 FuseSession::~FuseSession() {
-  // Whoever waits in the kernel for pages to be dropped is let go by that.
-  if (state_->mounted) fuse_session_unmount(state_->session.get());
+  end();
   if (state_->session != nullptr) state_->context.vfs.set_page_cache(nullptr);
 }
 
-Result<std::unique_ptr<FuseSession>> FuseSession::mount(Vfs& vfs, const MountOptions& options,
-                                                        spdlog::logger& logger) {
-  TRY(check_mountpoint(options.mountpoint));
-  auto state = std::make_unique<State>(options, vfs, logger);
-  const std::string option_text = joined_options(options);
+Result<std::unique_ptr<FuseSession>> FuseSession::begin(Vfs& vfs, UniqueFd device, unsigned threads,
+                                                        spdlog::logger& logger, Unmount unmount) {
+  if (threads == 0) threads = std::max(4U, std::thread::hardware_concurrency());
+  auto state = std::make_unique<State>(vfs, logger, threads, std::move(unmount));
   fuse_args args = FUSE_ARGS_INIT(0, nullptr);
-  const bool added = fuse_opt_add_arg(&args, "coffer") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
-                     fuse_opt_add_arg(&args, option_text.c_str()) == 0;
-  if (added) {
+  if (fuse_opt_add_arg(&args, "coffer") == 0) {
     state->session.reset(
         fuse_session_new(&args, &fuse_operations(), sizeof(fuse_lowlevel_ops), &state->context));
   }
   fuse_opt_free_args(&args);
-  if (state->session == nullptr) {
-    return Error{Code::kInvalid, 0, "the mount options were not understood: " + option_text};
+  // By this name libfuse takes what is mounted already; the session closes the descriptor.
+  const std::string name = "/dev/fd/" + std::to_string(device.get());
+  if (state->session == nullptr || fuse_session_mount(state->session.get(), name.c_str()) != 0) {
+    if (state->unmount) {
+      device.reset();
+      state->unmount();
+    }
+    return Error{Code::kIo, 0, "libfuse did not take the mount"};
   }
-  if (fuse_session_mount(state->session.get(), options.mountpoint.c_str()) != 0) {
-    return Error{Code::kMountPoint, 0,
-                 "could not mount at " + options.mountpoint + "; the line above says why"};
-  }
+  device.release();
   state->mounted = true;
-  raise_read_ahead(options.mountpoint);
   vfs.set_page_cache([session = state->session.get(), context = &state->context](InodeId inode) {
     (void)fuse_lowlevel_notify_inval_inode(session, inode.value, 0, 0);
     context->buffers.wipe_idle();  // they may hold the same
@@ -173,11 +125,8 @@ Result<void> FuseSession::serve() {
   const int flags = ::fcntl(fuse_session_fd(session), F_GETFL);
   if (::fcntl(fuse_session_fd(session), F_SETFL, flags | O_NONBLOCK) != 0)
     return Error{Code::kIo, errno, "/dev/fuse"};
-  const unsigned threads = state_->options.threads != 0
-                               ? state_->options.threads
-                               : std::max(4U, std::thread::hardware_concurrency());
   SessionRequests requests(session);
-  RequestLoop loop(requests, threads);
+  RequestLoop loop(requests, state_->threads);
   const auto set_loop = [this](RequestLoop* running) {
     MutexLock lock(state_->loop_mutex);
     state_->loop = running;
@@ -188,8 +137,7 @@ Result<void> FuseSession::serve() {
     return loop.run();
   }();
   set_loop(nullptr);
-  fuse_session_unmount(session);
-  state_->mounted = false;
+  end();
   if (ended < 0) return Error{Code::kIo, -ended, "serving the mount"};
   return {};
 }
@@ -205,6 +153,19 @@ void FuseSession::forget_names(const std::vector<Place>& places) {
     (void)fuse_lowlevel_notify_inval_entry(state_->session.get(), place.parent.value,
                                            place.name.data(), place.name.size());
   }
+}
+
+void FuseSession::end() {
+  if (!std::exchange(state_->mounted, false)) return;
+  const int device = fuse_session_fd(state_->session.get());
+  pollfd polled{.fd = device, .events = 0, .revents = 0};
+  const bool gone = ::poll(&polled, 1, 0) == 1 && (polled.revents & POLLERR) != 0;
+  // Nobody answers any more, so the device is closed before anything is unmounted, which might ask
+  // for an answer; and whoever waits in the kernel for pages to be dropped is let go by the end of
+  // both. The number stays taken until the session goes.
+  const UniqueFd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (nothing.valid()) ::dup3(nothing.get(), device, O_CLOEXEC);
+  if (!gone && state_->unmount) state_->unmount();
 }
 
 }  // namespace coffer

@@ -2,32 +2,24 @@
 
 #include <spdlog/logger.h>
 
+#include <functional>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "fs/vfs/vfs.h"
+#include "keystore/base/unique_fd.h"
 
 namespace coffer {
 
-/// How a filesystem is mounted.
-struct MountOptions {
-  std::string mountpoint;
-  std::string source;  ///< shown as the device in mount tables
-  bool read_only = false;
-  bool allow_other =
-      false;  ///< users other than the one who mounts may come in (grants still decide)
-  std::vector<std::string> extra;  ///< options for the kernel's mount: nodev, noexec, …
-  unsigned threads = 0;            ///< 0: as many as processors, at least 4
-};
-
-/// A FUSE mount of a Vfs: from mount(2) to unmount. One per process.
+/// A Vfs at work for the kernel, from the mount to its end. One per process.
 class FuseSession {
  public:
-  /// Mounts. kMountPoint, kBusy, kDenied, kUnsupported (no /dev/fuse). `vfs` and `logger` outlive
-  /// the session.
-  static Result<std::unique_ptr<FuseSession>> mount(Vfs& vfs, const MountOptions& options,
-                                                    spdlog::logger& logger);
+  /// Takes the mount away: called once, when nobody answers any more and it still is there.
+  using Unmount = std::function<void()>;
+
+  /// Over a device that `mount_device` gave. `threads`: 0 for as many as processors, at least 4.
+  /// `vfs` and `logger` outlive the session.
+  static Result<std::unique_ptr<FuseSession>> begin(Vfs& vfs, UniqueFd device, unsigned threads,
+                                                    spdlog::logger& logger, Unmount unmount);
   /// Unmounts if it still is.
   ~FuseSession();
   FuseSession(const FuseSession&) = delete;
@@ -45,6 +37,7 @@ class FuseSession {
  private:
   struct State;
   explicit FuseSession(std::unique_ptr<State> state);
+  void end();
   std::unique_ptr<State> state_;
 };
 

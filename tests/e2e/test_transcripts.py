@@ -50,6 +50,7 @@ class Session:
         steady = re.sub(r'("pid": |pid +| r[ow] |process )\d+', r"\1PID", steady)
         steady = re.sub(r"host \S+,", "host HOST,", steady)
         steady = re.sub(r'((?:inodes|locked.bytes|audit.lines)"?:? +)\d+', r"\1N", steady)
+        steady = re.sub(r'(key.memory"?:? +"?)(?:secret|locked)', r"\1KIND", steady)
         return re.sub(r'(?m)\b(ipsec-mb|OpenSSL)\b.*?(?=( \d+)?$|")', "ENGINE", steady)
 
     def _steady_line(self, line: str) -> str:

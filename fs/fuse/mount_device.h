@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "keystore/base/result.h"
+#include "keystore/base/unique_fd.h"
+
+namespace coffer {
+
+/// How a filesystem is mounted.
+struct MountOptions {
+  std::string mountpoint;
+  std::string source;  ///< shown as the device in mount tables
+  bool read_only = false;
+  bool allow_other =
+      false;  ///< users other than the one who mounts may come in (grants still decide)
+  std::vector<std::string> extra;  ///< options for the kernel's mount: nodev, noexec, …
+};
+
+/// Mounts, and gives the descriptor that the kernel's requests come from; the mount is dead when
+/// all its copies are closed. kMountPoint, kBusy, kDenied, kUnsupported (no /dev/fuse). For a
+/// process that ends soon: libfuse's copy of the mount point's name is never freed.
+Result<UniqueFd> mount_device(const MountOptions& options);
+
+}  // namespace coffer

@@ -1,0 +1,208 @@
+#include "mount-tools/mounter.h"
+
+#include <fcntl.h>
+#include <sys/capability.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include "fs/fuse/mount_table.h"
+#include "mount-tools/fusermount.h"
+#include "mount-tools/privileges.h"
+
+namespace coffer {
+namespace {
+
+constexpr char kMount = 'm';
+constexpr char kUnmount = 'u';
+constexpr std::size_t kLongestContext = 8 * 1024;
+
+/// One message: a fixed part, words, and a descriptor. Between two copies of one program, so no
+/// encoding is needed.
+struct Fixed {
+  bool ok = false;
+  Code code = Code::kIo;
+  int errno_value = 0;
+};
+
+/// What sendmsg and recvmsg take, and room for one descriptor.
+struct Message {
+  Message(void* fixed, void* words, std::size_t word_count)
+      : parts{{{fixed, sizeof(Fixed)}, {words, word_count}}} {
+    header.msg_iov = parts.data();
+    header.msg_iovlen = parts.size();
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+  }
+  std::array<iovec, 2> parts;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr header{};
+};
+
+void answer(int socket, const Result<UniqueFd>& outcome) {
+  Fixed fixed{.ok = outcome.ok()};
+  std::string words;
+  if (!outcome) {
+    fixed.code = outcome.error().code;
+    fixed.errno_value = outcome.error().errno_value;
+    words = outcome.error().context.substr(0, kLongestContext);
+  }
+  Message message(&fixed, words.data(), words.size());
+  if (outcome && outcome->valid()) {
+    cmsghdr* const part = CMSG_FIRSTHDR(&message.header);
+    part->cmsg_level = SOL_SOCKET;
+    part->cmsg_type = SCM_RIGHTS;
+    part->cmsg_len = CMSG_LEN(sizeof(int));
+    const int fd = outcome->get();
+    std::memcpy(CMSG_DATA(part), &fd, sizeof fd);
+  } else {
+    message.header.msg_control = nullptr;
+    message.header.msg_controllen = 0;
+  }
+  (void)::sendmsg(socket, &message.header, MSG_NOSIGNAL);
+}
+
+Result<UniqueFd> receive_answer(int socket) {
+  Fixed fixed;
+  std::array<char, kLongestContext> words{};
+  Message message(&fixed, words.data(), words.size());
+  ssize_t length = 0;
+  do {
+    length = ::recvmsg(socket, &message.header, MSG_CMSG_CLOEXEC);
+  } while (length < 0 && errno == EINTR);
+  if (length < static_cast<ssize_t>(sizeof fixed)) {
+    return Error{Code::kIo, 0, "the process that mounts and unmounts is gone"};
+  }
+  if (!fixed.ok) {
+    return Error{fixed.code, fixed.errno_value,
+                 std::string(words.data(), static_cast<std::size_t>(length) - sizeof fixed)};
+  }
+  const cmsghdr* const part = CMSG_FIRSTHDR(&message.header);
+  if (part == nullptr || part->cmsg_type != SCM_RIGHTS) return UniqueFd();
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(part), sizeof fd);
+  return UniqueFd(fd);
+}
+
+/// Whoever ends the daemon by a signal to all of its group or service wants it to unmount first.
+void leave_ending_to_the_daemon() {
+  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) ::signal(signal, SIG_IGN);
+}
+
+void leave_terminal() {
+  const UniqueFd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    ::dup2(nothing.get(), standard);
+}
+
+/// The other side, in the process of its own.
+class Work {
+ public:
+  Work(UniqueFd socket, const MountOptions& options)
+      : socket_(std::move(socket)), options_(options) {}
+
+  void run() {
+    char request = 0;
+    while (::read(socket_.get(), &request, 1) == 1) {
+      if (request == kMount) answer(socket_.get(), mount());
+      if (request == kUnmount) answer(socket_.get(), unmount());
+    }
+  }
+
+ private:
+  Result<UniqueFd> mount() {
+    UniqueFd device = TRY(mount_device(options_));
+    mounted_ = find_mount(options_.mountpoint);
+    leave_terminal();
+    // Without CAP_SYS_ADMIN fusermount3 will be needed, and what it needs.
+    if (has_capability(CAP_SYS_ADMIN))
+      (void)give_up_privileges(std::array{CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH});
+    return device;
+  }
+
+  Result<UniqueFd> unmount() {
+    const auto there = find_mount(options_.mountpoint);
+    if (!there || !mounted_ || there->device != mounted_->device) {
+      return Error{Code::kMoved, 0, "the mount is not at " + options_.mountpoint + " any more"};
+    }
+    if (::umount2(options_.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+      return UniqueFd();
+    if (errno != EPERM) return errno_error(errno, "unmounting " + options_.mountpoint);
+    TRY(run_fusermount(options_.mountpoint, true));
+    return UniqueFd();
+  }
+
+  UniqueFd socket_;
+  const MountOptions& options_;
+  std::optional<MountedFilesystem> mounted_;
+};
+
+/// Nothing else of the daemon's stays open here: no pipe or file outlives it by that.
+UniqueFd close_all_but(UniqueFd kept) {
+  constexpr int kFirst = STDERR_FILENO + 1;
+  if (kept.get() != kFirst) ::dup3(kept.release(), kFirst, O_CLOEXEC);
+  (void)kept.release();
+  ::close_range(kFirst + 1, ~0U, 0);
+  return UniqueFd(kFirst);
+}
+
+}  // namespace
+
+Result<Mounter> Mounter::start(const MountOptions& options) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return errno_error(errno, "socketpair");
+  UniqueFd ours(ends[0]);
+  UniqueFd theirs(ends[1]);
+  const pid_t process = ::fork();
+  if (process < 0) return errno_error(errno, "fork");
+  if (process > 0) return Mounter(std::move(ours), process);
+  try {
+    leave_ending_to_the_daemon();
+    ::prctl(PR_SET_NAME, "coffer-mounter");
+    (void)ours.release();
+    Work(close_all_but(std::move(theirs)), options).run();
+  } catch (const std::exception&) {
+    ::_exit(1);
+  }
+  ::_exit(0);
+}
+
+Mounter::Mounter(Mounter&& other) noexcept
+    : socket_(std::move(other.socket_)), process_(std::exchange(other.process_, -1)) {}
+
+Mounter::~Mounter() {
+  socket_.reset();
+  while (process_ > 0 && ::waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+Result<UniqueFd> Mounter::mount() {
+  UniqueFd device = TRY(ask(kMount));
+  if (!device.valid()) return Error{Code::kIo, 0, "/dev/fuse was not passed on"};
+  return device;
+}
+
+Result<void> Mounter::unmount() {
+  TRY(ask(kUnmount));
+  return {};
+}
+
+Result<UniqueFd> Mounter::ask(char request) {
+  if (::send(socket_.get(), &request, 1, MSG_NOSIGNAL) != 1) {
+    return Error{Code::kIo, errno, "the process that mounts and unmounts is gone"};
+  }
+  return receive_answer(socket_.get());
+}
+
+}  // namespace coffer
