@@ -62,26 +62,16 @@ std::optional<Looked> look(int dir, int fd, Sources asked, OwnMounts& mounts,
   return looked;
 }
 
-/// The same without opening it, of a file that others execute too.
-std::optional<Executable> look_up(int dir, Sources asked, OwnMounts& mounts,
-                                  ExecutableHashes& hashes) {
+/// The hash alone of a file that others execute too, without opening it. Where it lies can't be
+/// read beside it that way: the program may be another each time it is looked at.
+std::optional<Executable> look_up_hash(int dir, OwnMounts& mounts, ExecutableHashes& hashes) {
   const auto found = find_file(dir, "exe");
-  if (!found.has_value()) return std::nullopt;
+  if (!found.has_value() || mounts.kind_of(found->mount) != MountKind::kOther) return std::nullopt;
+  const auto digest = hashes.known(found->version);
+  if (!digest.has_value()) return std::nullopt;
   Executable executable;
   executable.found = *found;
-  if (asked.contains(Source::kExecutable)) {
-    auto link = read_link(dir, "exe");
-    if (!link.has_value() || find_file(dir, "exe") != found) return std::nullopt;
-    executable.link = std::move(*link);
-  }
-  const MountKind own = mounts.kind_of(found->mount);
-  if (own != MountKind::kOther) return std::nullopt;
-  if (asked.contains(Source::kExecutable)) add_path(executable, own);
-  if (asked.contains(Source::kExecutableHash)) {
-    const auto digest = hashes.known(found->version);
-    if (!digest.has_value()) return std::nullopt;
-    add_hash(executable, *digest);
-  }
+  add_hash(executable, *digest);
   return executable;
 }
 
@@ -98,10 +88,12 @@ const Executable* ExecutableOfThread::read(int dir, Sources asked, OwnMounts& mo
                                            ExecutableHashes& hashes) {
   asked.bits &= Sources::of(Source::kExecutable, Source::kExecutableHash).bits;
   if (is_still(dir, asked)) return &*last_;
-  if (auto executable = look_up(dir, asked, mounts, hashes)) {
-    last_ = std::move(executable);
-    lasting_ = true;
-    return &*last_;
+  if (asked == Sources::of(Source::kExecutableHash)) {
+    if (auto executable = look_up_hash(dir, mounts, hashes)) {
+      last_ = std::move(executable);
+      lasting_ = true;
+      return &*last_;
+    }
   }
   for (int i = 0; i < kAttempts; ++i) {
     const UniqueFd file(::openat(dir, "exe", O_PATH | O_CLOEXEC));
