@@ -52,10 +52,10 @@ std::size_t class_of(std::size_t size) {
   return static_cast<std::size_t>(std::bit_width((size - 1) / kSmallestBlock));
 }
 
-/// Blocks of six sizes carved from 64 KiB regions that are kept for the life of the process; larger
-/// ones get their own pages. One for the process, as malloc is. A child by fork has none of it, and
-/// begins anew: it would share secret pages with its parent, and have copies of the others
-/// unlocked.
+/// Blocks of six sizes carved from the pages of 64 KiB regions that are kept for the life of the
+/// process; larger ones get their own pages. One for the process, as malloc is. A child by fork has
+/// none of it, and begins anew: it would share secret pages with its parent, and have copies of the
+/// others unlocked.
 class LockedHeap {
  public:
   void* allocate(std::size_t size) {
@@ -101,6 +101,7 @@ class LockedHeap {
   void after_fork() NO_THREAD_SAFETY_ANALYSIS { mutex_.unlock(); }
   void begin_anew() NO_THREAD_SAFETY_ANALYSIS {
     free_ = {};
+    rest_ = {};
     use_ = {};
     mutex_.unlock();
   }
@@ -119,21 +120,23 @@ class LockedHeap {
     }
     ::madvise(region, size, MADV_DONTDUMP);
     ::madvise(region, size, MADV_DONTFORK);
-    // Secret pages come when they are touched, and better now than under a key.
-    std::memset(region, 0, size);
     use_.locked += size;
     return static_cast<std::uint8_t*>(region);
   }
 
+  /// A page at a time: the first touch of a secret one takes the kernel tens of microseconds, and
+  /// nobody should wait for those of a whole region.
   void carve(std::size_t which, std::size_t block_size) REQUIRES(mutex_) {
-    std::uint8_t* region = map_locked(kRegionSize);
-    for (std::size_t offset = 0; offset < kRegionSize; offset += block_size) {
-      free_[which] = ::new (region + offset) FreeBlock{free_[which]};
+    if (rest_.empty()) rest_ = {map_locked(kRegionSize), kRegionSize};
+    for (std::size_t offset = 0; offset < kPage; offset += block_size) {
+      free_[which] = ::new (rest_.data() + offset) FreeBlock{free_[which]};
     }
+    rest_ = rest_.subspan(kPage);
   }
 
   Mutex mutex_;
   std::array<FreeBlock*, kClasses> free_ GUARDED_BY(mutex_){};
+  MutableBytes rest_ GUARDED_BY(mutex_);  // of the newest region
   LockedMemoryUse use_ GUARDED_BY(mutex_);
 };
 
