@@ -23,7 +23,7 @@ from read_store import DEK, KEK, POLICY_KEY, SCOPE_SECRET, Keystore, hkdf  # noq
 
 from files import random_bytes
 from harness import CofferTest
-from processes import ALICE, SELF, Outcome, coffer, need_root, run
+from processes import ALICE, MEMFD_SECRET, SELF, Outcome, as_user, coffer, need_root, refuse, run
 from stores import Mount, Store
 from test_access import errno_of, put, read
 from test_withdrawal import PAGE, Use, listing, mapped, reading
@@ -345,6 +345,14 @@ def found_in(pid: int, needles: dict[str, bytes]) -> dict[str, list[str]]:
 class MemoryTest(LockTest):
     limit = 200.0
 
+    def mount_readably(self) -> None:
+        """Where the kernel has secret memory it shows root nothing of it, and there would be nothing to find: without."""
+        def mount() -> Mount:
+            refuse(MEMFD_SECRET)
+            return Mount(self.store, self.top)
+
+        self.mount = as_user(SELF, mount)
+
     def secrets(self) -> dict[str, bytes]:
         """Every key of the store by name, and those that come of it; but for the audit log's, which open nothing."""
         copy = self.place(f"copy-{time.monotonic_ns()}")
@@ -396,7 +404,7 @@ class Memory(MemoryTest):
             os.symlink("target", top / "link")
             os.setxattr(top / "read", "user.mark", b"value")
         self.mount.umount()
-        self.mount = Mount(self.store, self.top)
+        self.mount_readably()
         held = []
         for top in (self.top, self.top / "apart"):
             for name in ("read", "small"):
