@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -10,20 +11,20 @@ using UnixSeconds = std::chrono::sys_seconds;
 
 /// The time of day, as far as grants, key lifetimes and logs are concerned. The real clock follows
 /// the system's, plus an offset that tests move; nothing else in the program asks the system for
-/// the date.
+/// the date. Thread-safe.
 class Clock {
  public:
   [[nodiscard]] std::chrono::system_clock::time_point now() const {
-    return std::chrono::system_clock::now() + offset_;
+    return std::chrono::system_clock::now() + std::chrono::seconds(offset_s_.load());
   }
   [[nodiscard]] std::int64_t unix_seconds() const {
     return std::chrono::floor<std::chrono::seconds>(now()).time_since_epoch().count();
   }
-  /// For tests only; not thread-safe against readers.
-  void advance(std::chrono::seconds by) { offset_ += by; }
+  /// For tests only.
+  void advance(std::chrono::seconds by) { offset_s_ += by.count(); }
 
  private:
-  std::chrono::seconds offset_{0};
+  std::atomic<std::int64_t> offset_s_{0};
 };
 
 /// RFC 3339 in UTC: with microseconds for the audit log, with seconds for listings. Times outside
