@@ -55,8 +55,8 @@ class Paths(DamagedTest):
     def test_needs_the_right_to_list(self) -> None:
         for grant in self.store.coffer("grant", "list", self.store.path, "--json").json:
             self.store.revoke(grant["id"])
-        for words in (("/a",), (os.listdir(self.store.path)[0],)):
-            outcome = self.store.coffer("path", self.store.path, *words, check=False)
+        for path in ("/a", os.listdir(self.store.path)[0]):
+            outcome = self.store.coffer("path", "--", self.store.path, path, check=False)
             self.assertIn(outcome.code, (DENIED, REVOKED), str(outcome))
             self.assertEqual(outcome.out, "")
         self.assertEqual(self.store.audit()[-1]["decision"], "deny")
