@@ -9,6 +9,14 @@ namespace {
 
 constexpr auto kPolicyPoll = std::chrono::milliseconds(500);
 
+std::optional<FileId> file_of(const std::optional<DekId>& key) {
+  return key.has_value() ? std::optional(key->file) : std::nullopt;
+}
+
+std::optional<KeyVersion> version_of(const std::optional<DekId>& key) {
+  return key.has_value() ? std::optional(key->version) : std::nullopt;
+}
+
 Error refusal(const AccessRequest& request, const Decision& decision) {
   int errno_value = EACCES;
   if (decision.code == Code::kRevoked) errno_value = EKEYREVOKED;
@@ -203,16 +211,13 @@ std::optional<Error> KeyBroker::withdrawn(const AccessRequest& request,
   if (decision.allowed) return std::nullopt;
   // Whoever had it and is now simply without a grant, or denied, has had it revoked.
   if (decision.code != Code::kExpired) decision.code = Code::kRevoked;
-  const auto file = key.has_value() ? std::optional(key->file) : std::nullopt;
-  const auto version = key.has_value() ? std::optional(key->version) : std::nullopt;
-  (void)write_line("withdraw", request, decision, file, version, decision.reason);
+  (void)write_line("withdraw", request, decision, file_of(key), version_of(key), decision.reason);
   return refusal(request, decision);
 }
 
 void KeyBroker::note_locked_out(const AccessRequest& request, const std::optional<DekId>& key) {
-  const auto file = key.has_value() ? std::optional(key->file) : std::nullopt;
-  const auto version = key.has_value() ? std::optional(key->version) : std::nullopt;
-  (void)write_line("withdraw", request, Decision{}, file, version, "the mount was locked");
+  (void)write_line("withdraw", request, Decision{}, file_of(key), version_of(key),
+                   "the mount was locked");
 }
 
 Result<FileRecord> KeyBroker::recorded(FileId file, KeyVersion version) {
