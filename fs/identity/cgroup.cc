@@ -5,16 +5,10 @@
 #include <cstddef>
 #include <vector>
 
-#include "keystore/access/selector.h"
+#include "fs/identity/attested_value.h"
 
 namespace coffer {
 namespace {
-
-/// A value in the form of its selector, or nothing.
-std::optional<std::string> value_of(std::string_view kind, std::string_view value) {
-  if (!Selector::attested(kind, value).has_value()) return std::nullopt;
-  return std::string(value);
-}
 
 struct Line {
   bool unified = false;  ///< of v2's only hierarchy
@@ -78,7 +72,7 @@ std::optional<std::string> unit_of(const Parts& parts) {
   std::string_view unit = at(parts, slices_of(parts));
   // A unit that is called like a file of the kernel's gets a '_' before it.
   if (unit.starts_with('_')) unit.remove_prefix(1);
-  return value_of("systemd:id:", unit);
+  return attested_value("systemd:id:", unit);
 }
 
 struct Job {
@@ -101,16 +95,16 @@ Job job_of(const Line& line) {
   } else {
     return {};
   }
-  Job job{.id = value_of("slurm:job_id:", between(at(parts, place), "job_", "")), .step = {}};
-  if (job.id) job.step = value_of("slurm:step:", between(at(parts, place + 1), "step_", ""));
+  Job job{.id = attested_value("slurm:job_id:", between(at(parts, place), "job_", "")), .step = {}};
+  if (job.id) job.step = attested_value("slurm:step:", between(at(parts, place + 1), "step_", ""));
   return job;
 }
 
 /// cgroupfs: /docker/ID; systemd: docker-ID.scope in whatever slice.
 std::optional<std::string> docker_of(const Parts& parts) {
-  if (at(parts, 0) == "docker") return value_of("docker:id:", at(parts, 1));
+  if (at(parts, 0) == "docker") return attested_value("docker:id:", at(parts, 1));
   if (at(parts, 0) == "kubepods.slice") return std::nullopt;
-  return value_of("docker:id:", between(at(parts, slices_of(parts)), "docker-", ".scope"));
+  return attested_value("docker:id:", between(at(parts, slices_of(parts)), "docker-", ".scope"));
 }
 
 struct Pod {
@@ -123,12 +117,12 @@ struct Pod {
 std::optional<std::string> pod_uid(std::string_view text) {
   std::string uid(text);
   if (uid.size() == 36 && uid[8] == '_') std::replace(uid.begin(), uid.end(), '_', '-');
-  return value_of("k8s:pod-uid:", uid);
+  return attested_value("k8s:pod-uid:", uid);
 }
 
 std::optional<std::string> container_of_scope(std::string_view scope) {
   for (const std::string_view engine : {"cri-containerd-", "crio-", "docker-"}) {
-    if (auto id = value_of("k8s:container-id:", between(scope, engine, ".scope"))) return id;
+    if (auto id = attested_value("k8s:container-id:", between(scope, engine, ".scope"))) return id;
   }
   return std::nullopt;
 }
@@ -138,7 +132,7 @@ Pod pod_of_directories(const Parts& parts, std::size_t place) {
   const std::string_view qos = at(parts, ++place);
   if (qos == "burstable" || qos == "besteffort") ++place;
   Pod pod{.uid = pod_uid(between(at(parts, place), "pod", "")), .container = {}};
-  if (pod.uid) pod.container = value_of("k8s:container-id:", at(parts, place + 1));
+  if (pod.uid) pod.container = attested_value("k8s:container-id:", at(parts, place + 1));
   return pod;
 }
 
@@ -171,7 +165,7 @@ Pod pod_of_joined(const Parts& parts) {
        {"kubepods-pod", "kubepods-burstable-pod", "kubepods-besteffort-pod"}) {
     Pod pod{.uid = pod_uid(between(slice, begin, "")), .container = {}};
     if (!pod.uid) continue;
-    pod.container = value_of("k8s:container-id:", joined.substr(joint + kJoint.size()));
+    pod.container = attested_value("k8s:container-id:", joined.substr(joint + kJoint.size()));
     return pod;
   }
   return {};
@@ -255,7 +249,7 @@ std::optional<CgroupFacts> parse_cgroups(std::string_view text) {
   if (lines.empty()) return std::nullopt;
   CgroupFacts facts;
   if (const Line* const main = main_line(lines)) {
-    facts.path = value_of("cgroup:path:", main->path);
+    facts.path = attested_value("cgroup:path:", main->path);
     facts.unit = unit_of(main->parts);
   }
   Job job = agreed<Job>(lines, job_of);

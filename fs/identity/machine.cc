@@ -5,17 +5,12 @@
 #include <sys/statfs.h>
 #include <sys/utsname.h>
 
+#include "fs/identity/attested_value.h"
 #include "fs/identity/proc_files.h"
-#include "keystore/access/selector.h"
 #include "keystore/base/unique_fd.h"
 
 namespace coffer {
 namespace {
-
-std::optional<std::string> value_of(std::string_view kind, std::string_view value) {
-  if (!Selector::attested(kind, value).has_value()) return std::nullopt;
-  return std::string(value);
-}
 
 std::optional<std::string> read_machine_id() {
   const UniqueFd file(::open("/etc/machine-id", O_RDONLY | O_CLOEXEC));
@@ -23,7 +18,7 @@ std::optional<std::string> read_machine_id() {
   auto text = file.valid() ? read_record(file.get(), buffer) : std::nullopt;
   if (!text.has_value()) return std::nullopt;
   if (text->ends_with('\n')) text->remove_suffix(1);
-  return value_of("host:machine-id:", *text);
+  return attested_value("host:machine-id:", *text);
 }
 
 }  // namespace
@@ -35,7 +30,7 @@ std::optional<std::string> machine_name() {
   for (char& c : name) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   }
-  return value_of("host:name:", name);
+  return attested_value("host:name:", name);
 }
 
 const std::optional<std::string>& machine_id() {
@@ -54,7 +49,7 @@ bool has_selinux() {
 std::optional<std::string> parse_label(std::string_view text) {
   if (text.ends_with('\n')) text.remove_suffix(1);
   if (text.ends_with('\0')) text.remove_suffix(1);
-  return value_of("selinux:label:", text);
+  return attested_value("selinux:label:", text);
 }
 
 }  // namespace coffer
