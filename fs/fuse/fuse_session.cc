@@ -18,10 +18,6 @@
 namespace coffer {
 namespace {
 
-struct SessionDelete {
-  void operator()(fuse_session* session) const { fuse_session_destroy(session); }
-};
-
 class SessionRequests : public RequestSource {
  public:
   explicit SessionRequests(fuse_session* session) : session_(session) {}
@@ -79,7 +75,7 @@ struct FuseSession::State {
   FuseContext context;
   unsigned threads;
   Unmount unmount;
-  std::unique_ptr<fuse_session, SessionDelete> session;
+  FuseSessionPtr session;
   bool mounted = false;
   Mutex loop_mutex;
   RequestLoop* loop GUARDED_BY(loop_mutex) = nullptr;  // while it runs

@@ -6,7 +6,6 @@
 
 #include <cerrno>
 #include <fstream>
-#include <memory>
 
 #include "fs/fuse/mount_table.h"
 #include "fs/fuse/operations.h"
@@ -15,10 +14,6 @@ namespace coffer {
 namespace {
 
 constexpr unsigned kReadAheadKb = 1024;
-
-struct SessionDelete {
-  void operator()(fuse_session* session) const { fuse_session_destroy(session); }
-};
 
 Result<void> check_mountpoint(const std::string& path) {
   struct stat status {};
@@ -67,7 +62,7 @@ Result<UniqueFd> mount_device(const MountOptions& options) {
   TRY(check_mountpoint(options.mountpoint));
   const std::string option_text = joined_options(options);
   fuse_args args = FUSE_ARGS_INIT(0, nullptr);
-  std::unique_ptr<fuse_session, SessionDelete> session;
+  FuseSessionPtr session;
   const fuse_lowlevel_ops nothing{};
   if (fuse_opt_add_arg(&args, "coffer") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
       fuse_opt_add_arg(&args, option_text.c_str()) == 0) {

@@ -4,6 +4,8 @@
 #include <fuse3/fuse_lowlevel.h>
 #include <spdlog/logger.h>
 
+#include <memory>
+
 #include "fs/content/scratch_pool.h"
 #include "fs/vfs/vfs.h"
 
@@ -17,6 +19,11 @@ struct FuseContext {
   /// and is still in a processor's cache.
   ScratchPool buffers = {};
 };
+
+struct FuseSessionDelete {
+  void operator()(fuse_session* session) const { fuse_session_destroy(session); }
+};
+using FuseSessionPtr = std::unique_ptr<fuse_session, FuseSessionDelete>;
 
 /// The callbacks. Each runs its Vfs operation under one noexcept frame that answers the request
 /// exactly once.
