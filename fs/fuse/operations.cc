@@ -227,7 +227,7 @@ void do_link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t new_parent,
 
 /// What is opened in a strict scope is not cached: each read(2) and write(2) comes here.
 void say_how_cached(fuse_file_info& info, const FileHandle& handle) {
-  info.direct_io = handle.admission->to().flags.strict || !handle.may_keep_pages ? 1 : 0;
+  info.direct_io = handle.may_keep_pages ? 0 : 1;
   info.keep_cache = handle.pages_hold ? 1 : 0;
 }
 

@@ -51,7 +51,7 @@ Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int
     let_go(handle->file);
     return errno_error(ESTALE, "its size was not what it seemed");
   }
-  handle->may_keep_pages = own;
+  handle->may_keep_pages &= own;
   return handle;
 }
 
@@ -94,8 +94,10 @@ Result<std::unique_ptr<FileHandle>> Vfs::make_handle(const Who& who, std::shared
     let_go(file);
     return std::move(admission).error();
   }
-  return std::make_unique<FileHandle>(FileHandle{
-      .file = std::move(file), .admission = std::move(*admission), .pages_hold = !flags.strict});
+  return std::make_unique<FileHandle>(FileHandle{.file = std::move(file),
+                                                 .admission = std::move(*admission),
+                                                 .pages_hold = !flags.strict,
+                                                 .may_keep_pages = !flags.strict});
 }
 
 /// An empty file is modified by it too, as `> stamp` means it to be.
