@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include "dropped_pages.h"
 #include "tests/support/keystore_process.h"
 #include "tests/support/store_fixture.h"
 
@@ -19,14 +20,11 @@ class StrictTest : public StoreTest {
   StrictTest() {
     strict_ = add("/strict", {.strict = true, .purge = false});
     lax_ = add("/lax", {});
-    vfs().set_page_cache([this](InodeId inode) {
-      MutexLock lock(mutex_);
-      dropped_.push_back(inode);
-    });
+    dropped_.emplace(vfs());
     store_.new_audit();
   }
   void TearDown() override {
-    vfs().set_page_cache(nullptr);
+    dropped_.reset();
     StoreTest::TearDown();
   }
   ScopeId add(const std::string& path, ScopeFlags flags) {
@@ -44,17 +42,11 @@ class StrictTest : public StoreTest {
   Result<void> use(const HeldFile& file, uid_t by, Right right) {
     return vfs().decide_use(Who(user(by)), *file.handle().admission, right);
   }
-  std::vector<InodeId> dropped() {
-    MutexLock lock(mutex_);
-    return dropped_;
-  }
 
   ScopeId strict_;
   ScopeId lax_;
 
- private:
-  Mutex mutex_;
-  std::vector<InodeId> dropped_ GUARDED_BY(mutex_);
+  std::optional<DroppedPages> dropped_;
 };
 
 TEST_F(StrictTest, NamesAreHidden) {
@@ -131,17 +123,17 @@ TEST_F(StrictTest, WhatIsPurgedGoesWithTheLastReader) {
   add("/purge", {.strict = false, .purge = true});
   const auto path = std::string("/purge/file");
   const HeldInode inode = must_be(me().find(path));
-  const auto settled = dropped();  // of putting it there
+  const auto settled = dropped_->inodes();  // of putting it there
   HeldFile one = must_be(me().open(path));
   HeldFile other = must_be(me().open(path, O_RDONLY));
   one.close();
-  EXPECT_EQ(dropped(), settled);
+  EXPECT_EQ(dropped_->inodes(), settled);
   other.close();
-  EXPECT_TRUE(eventually([&] { return dropped().size() == settled.size() + 1; }));
-  EXPECT_EQ(dropped().back(), inode.id());
+  EXPECT_TRUE(eventually([&] { return dropped_->inodes().size() == settled.size() + 1; }));
+  EXPECT_EQ(dropped_->inodes().back(), inode.id());
   must_be(me().open("/lax/file")).close();
   must_be(me().open("/strict/file")).close();
-  EXPECT_EQ(dropped().size(), settled.size() + 1);
+  EXPECT_EQ(dropped_->inodes().size(), settled.size() + 1);
 }
 
 }  // namespace

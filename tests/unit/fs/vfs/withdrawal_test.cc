@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "dropped_pages.h"
 #include "tests/support/keystore_process.h"
 #include "tests/support/store_fixture.h"
 
@@ -23,22 +24,15 @@ class WithdrawalTest : public StoreTest {
   WithdrawalTest() {
     must_be(me().put("/file", "content"));
     must_be(me().make_directory("/dir"));
-    vfs().set_page_cache([this](InodeId inode) {
-      MutexLock lock(mutex_);
-      dropped_.push_back(inode);
-    });
+    dropped_.emplace(vfs());
     store_.new_audit();
   }
   void TearDown() override {
-    vfs().set_page_cache(nullptr);
+    dropped_.reset();
     StoreTest::TearDown();
   }
   GrantId grant_guest(std::uint8_t rights = 7) {
     return store_.grant(kRootScope, {"unix:uid:1234"}, rights);
-  }
-  std::vector<InodeId> dropped() {
-    MutexLock lock(mutex_);
-    return dropped_;
   }
   /// The paths that were withdrawn, by the log, since it was asked last.
   std::vector<std::string> withdrawn_on_record() {
@@ -50,9 +44,7 @@ class WithdrawalTest : public StoreTest {
     return paths;
   }
 
- private:
-  Mutex mutex_;
-  std::vector<InodeId> dropped_ GUARDED_BY(mutex_);
+  std::optional<DroppedPages> dropped_;
 };
 
 TEST_F(WithdrawalTest, AnOpenFileIsOfNoUse) {
@@ -75,8 +67,8 @@ TEST_F(WithdrawalTest, AnOpenFileIsOfNoUse) {
   EXPECT_EQ(outcome_of(file.flush()), kOk);
   EXPECT_EQ(outcome_of(vfs().sync(file.handle(), false)), kOk);
   EXPECT_EQ(must_be(mine.read()), "content");
-  EXPECT_TRUE(eventually([&] { return !dropped().empty(); }));
-  EXPECT_THAT(dropped(), ElementsAre(file.inode()));
+  EXPECT_TRUE(eventually([&] { return !dropped_->inodes().empty(); }));
+  EXPECT_THAT(dropped_->inodes(), ElementsAre(file.inode()));
   EXPECT_THAT(withdrawn_on_record(), ElementsAre("/file"));
 }
 
@@ -89,7 +81,7 @@ TEST_F(WithdrawalTest, AnOpenDirectoryIsOfNoUse) {
   EXPECT_EQ(outcome_of(list()), kOk);
   store_.revoke(grant);
   EXPECT_TRUE(eventually([&] { return outcome_of(list()) == "EKEYREVOKED"; }));
-  EXPECT_THAT(dropped(), IsEmpty()) << "the kernel keeps no pages of directories";
+  EXPECT_THAT(dropped_->inodes(), IsEmpty()) << "the kernel keeps no pages of directories";
 }
 
 TEST_F(WithdrawalTest, EachRightCounts) {
