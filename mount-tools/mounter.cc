@@ -1,6 +1,7 @@
 #include "mount-tools/mounter.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/capability.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -105,6 +106,23 @@ void leave_terminal() {
     ::dup2(nothing.get(), standard);
 }
 
+void note_end(int /*signal*/) {}
+
+/// By which the kernel gives up on a FUSE connection: answers all who wait for it, and who come
+/// later, with an error. Invalid if it can't be had.
+UniqueFd open_abort(const std::string& device) {
+  const std::string name = device.substr(device.find(':') + 1) + "/abort";
+  UniqueFd found(::open(("/sys/fs/fuse/connections/" + name).c_str(), O_WRONLY | O_CLOEXEC));
+  if (found.valid()) return found;
+  // Where it is not mounted: of our own, and nowhere.
+  const UniqueFd filesystem(::fsopen("fusectl", FSOPEN_CLOEXEC));
+  if (!filesystem.valid() ||
+      ::fsconfig(filesystem.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
+    return {};
+  const UniqueFd top(::fsmount(filesystem.get(), FSMOUNT_CLOEXEC, 0));
+  return UniqueFd(::openat(top.get(), name.c_str(), O_WRONLY | O_CLOEXEC));
+}
+
 /// The other side, in the process of its own.
 class Work {
  public:
@@ -112,17 +130,52 @@ class Work {
       : socket_(std::move(socket)), options_(options) {}
 
   void run() {
+    hear_of_the_daemons_end();
     char request = 0;
-    while (::read(socket_.get(), &request, 1) == 1) {
+    while (is_asked() && ::read(socket_.get(), &request, 1) == 1) {
       if (request == kMount) answer(socket_.get(), mount());
       if (request == kUnmount) answer(socket_.get(), unmount());
     }
+    if (daemon_ended_) give_up_on_connection();
   }
 
  private:
+  /// Its first thread's, to be exact: another may be in the kernel for good, waiting there for
+  /// pages that the daemon was to read. It has the device open, and the socket.
+  static void hear_of_the_daemons_end() {
+    sigset_t end;
+    sigemptyset(&end);
+    sigaddset(&end, SIGUSR1);
+    ::sigprocmask(SIG_BLOCK, &end, nullptr);
+    struct sigaction action {};
+    action.sa_handler = note_end;
+    ::sigaction(SIGUSR1, &action, nullptr);
+    ::prctl(PR_SET_PDEATHSIG, SIGUSR1);
+  }
+
+  /// False if it never will be again.
+  bool is_asked() {
+    pollfd polled{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+    sigset_t none;
+    sigemptyset(&none);
+    while (::ppoll(&polled, 1, nullptr, &none) < 0) {
+      if (errno != EINTR) return false;
+      // The others are ignored.
+      daemon_ended_ = true;
+      return false;
+    }
+    return true;
+  }
+
+  void give_up_on_connection() const {
+    if (!abort_.valid()) return;
+    [[maybe_unused]] const ssize_t told = ::write(abort_.get(), "1", 1);
+  }
+
   Result<UniqueFd> mount() {
     UniqueFd device = TRY(mount_device(options_));
     mounted_ = find_mount(options_.mountpoint);
+    if (mounted_.has_value()) abort_ = open_abort(mounted_->device);
     leave_terminal();
     // Without CAP_SYS_ADMIN fusermount3 will be needed, and what it needs.
     if (has_capability(CAP_SYS_ADMIN))
@@ -145,6 +198,8 @@ class Work {
   UniqueFd socket_;
   const MountOptions& options_;
   std::optional<MountedFilesystem> mounted_;
+  UniqueFd abort_;
+  bool daemon_ended_ = false;
 };
 
 /// Nothing else of the daemon's stays open here: no pipe or file outlives it by that.

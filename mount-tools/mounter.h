@@ -11,6 +11,8 @@ namespace coffer {
 /// A process of its own that mounts and unmounts for a daemon, which gives up the right to do so
 /// itself. All it can be asked for is this one mount. It ends with the daemon, and does not unmount
 /// then: after a crash a dead mount keeps programs from writing plaintext into the bare directory.
+/// But it sees to it that whoever waits for the daemon meets an error: a thread of it that waits in
+/// the kernel for pages would keep the device from being closed, and itself from ending.
 class Mounter {
  public:
   /// Starts it. To be called before there are threads or secrets, which it must not get.

@@ -143,7 +143,7 @@ class Mounting(CofferTest):
                          [SYS_ADMIN | DAC_READ_SEARCH] * 2 + [0, 0, SYS_ADMIN | DAC_READ_SEARCH])
         self.assertEqual(key_memory(mounter), [])
         open_files = {os.readlink(f"/proc/{mounter}/fd/{fd}") for fd in os.listdir(f"/proc/{mounter}/fd")}
-        self.assertEqual({re.sub(r"\d+", "N", name) for name in open_files}, {"/dev/null", "socket:[N]"})
+        self.assertEqual({re.sub(r"\d+", "N", name) for name in open_files}, {"/dev/null", "socket:[N]", "/N/abort"})
         mount.umount()
         wait_until(lambda: not alive(mounter), "it ends with the daemon")
 
