@@ -109,10 +109,12 @@ Result<std::unique_ptr<FuseSession>> FuseSession::begin(Vfs& vfs, UniqueFd devic
   }
   device.release();
   state->mounted = true;
-  vfs.set_page_cache([session = state->session.get(), context = &state->context](InodeId inode) {
-    (void)fuse_lowlevel_notify_inval_inode(session, inode.value, 0, 0);
-    context->buffers.wipe_idle();  // they may hold the same
-  });
+  vfs.set_page_cache(
+      [session = state->session.get(), context = &state->context](InodeId inode, Vfs::Kept what) {
+        const off_t from = what == Vfs::Kept::kAttributes ? -1 : 0;
+        (void)fuse_lowlevel_notify_inval_inode(session, inode.value, from, 0);
+        if (what == Vfs::Kept::kCopies) context->buffers.wipe_idle();
+      });
   return std::unique_ptr<FuseSession>(new FuseSession(std::move(state)));
 }
 
@@ -128,14 +130,27 @@ Result<void> FuseSession::serve() {
     state_->loop = running;
   };
   set_loop(&loop);
-  const int ended = [&loop] {
+  const int ended = [&] {
     const StopSignals signals(loop);
-    return loop.run();
+    const int outcome = loop.run();
+    set_loop(nullptr);
+    if (outcome == 0) answer_until_dropped(requests);
+    return outcome;
   }();
-  set_loop(nullptr);
   end();
   if (ended < 0) return Error{Code::kIo, -ended, "serving the mount"};
   return {};
+}
+
+void FuseSession::answer_until_dropped(RequestSource& requests) {
+  // Who has pages dropped waits for reads of them; were those never answered, he would for ever.
+  RequestLoop loop(requests, state_->threads);
+  std::thread waiter([&] {
+    state_->context.vfs.end_page_cache();
+    loop.stop();
+  });
+  (void)loop.run();
+  waiter.join();
 }
 
 void FuseSession::wipe_buffers() {

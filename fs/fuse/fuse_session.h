@@ -10,6 +10,8 @@
 
 namespace coffer {
 
+class RequestSource;
+
 /// A Vfs at work for the kernel, from the mount to its end. One per process.
 class FuseSession {
  public:
@@ -37,6 +39,7 @@ class FuseSession {
  private:
   struct State;
   explicit FuseSession(std::unique_ptr<State> state);
+  void answer_until_dropped(RequestSource& requests);
   void end();
   std::unique_ptr<State> state_;
 };

@@ -14,14 +14,14 @@ namespace {
 /// back, by the one who writes to the store too, stays unnoticed.
 constexpr double kTimeout = 1.0;
 
-double timeout(bool strict) { return strict ? 0 : kTimeout; }
+double timeout(bool holds) { return holds ? kTimeout : 0; }
 
 fuse_entry_param entry_param(const Entry& entry) {
   fuse_entry_param param{};
   param.ino = entry.inode.value;
   param.attr = entry.attributes;
-  param.attr_timeout = timeout(entry.strict);
-  param.entry_timeout = timeout(entry.strict);
+  param.attr_timeout = timeout(entry.attributes_hold);
+  param.entry_timeout = timeout(!entry.strict);
   return param;
 }
 
@@ -128,7 +128,7 @@ void do_forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* fo
 }
 
 double attributes_timeout(fuse_req_t request, fuse_ino_t inode) {
-  return timeout(context_of(request).vfs.is_strict(InodeId{inode}));
+  return timeout(context_of(request).vfs.attributes_hold(InodeId{inode}));
 }
 
 void do_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
@@ -168,7 +168,12 @@ void do_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* attributes, i
                                      change_from(*attributes, to_set), handle);
       },
       [&](const struct stat& changed) {
-        return fuse_reply_attr(request, &changed, attributes_timeout(request, inode));
+        const double holds = attributes_timeout(request, inode);
+        if ((to_set & FUSE_SET_ATTR_SIZE) == 0) return fuse_reply_attr(request, &changed, holds);
+        context_of(request).vfs.when_seen(InodeId{inode}, [request, changed, holds] {
+          fuse_reply_attr(request, &changed, holds);
+        });
+        return 0;
       });
 }
 
@@ -231,18 +236,28 @@ void say_how_cached(fuse_file_info& info, const FileHandle& handle) {
   info.keep_cache = handle.pages_hold ? 1 : 0;
 }
 
+int reply_open(fuse_req_t request, fuse_file_info info, std::unique_ptr<FileHandle>& handle) {
+  say_how_cached(info, *handle);
+  info.noflush = handle->rights().contains(Right::kWrite) ? 0 : 1;  // nothing to commit
+  keep_handle(info, handle);
+  const int answered = fuse_reply_open(request, &info);
+  if (answered == 0) (void)handle.release();  // the kernel has it now; do_release takes it back
+  return answered;
+}
+
 void do_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
   serve(
       request, "open", inode,
       [&](Vfs& vfs) { return vfs.open(caller_of(request), InodeId{inode}, info->flags); },
       [&](std::unique_ptr<FileHandle>& handle) {
-        say_how_cached(*info, *handle);
-        info->noflush = handle->rights().contains(Right::kWrite) ? 0 : 1;  // nothing to commit
-        keep_handle(*info, handle);
-        const int answered = fuse_reply_open(request, info);
-        if (answered == 0)
-          (void)handle.release();  // the kernel has it now; do_release takes it back
-        return answered;
+        if ((info->flags & O_TRUNC) == 0) return reply_open(request, *info, handle);
+        Vfs& vfs = context_of(request).vfs;
+        vfs.when_seen(InodeId{inode},
+                      [&vfs, request, info = *info,
+                       held = std::make_shared<std::unique_ptr<FileHandle>>(std::move(handle))] {
+                        if (reply_open(request, info, *held) != 0) vfs.release(std::move(*held));
+                      });
+        return 0;
       },
       [](Vfs& vfs, std::unique_ptr<FileHandle>& handle) { vfs.release(std::move(handle)); });
 }
@@ -295,6 +310,13 @@ void do_read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offse
   if (purge && buffer.has_value()) wipe(first_of(*buffer, size));
 }
 
+/// Of a write of dirty pages, or past them: the kernel has so many under way at once, reads ahead
+/// counted, that it would send no read that the views' pages wait for. fsync waits for what is
+/// left.
+bool goes_beside_reads(const fuse_file_info& info) {
+  return info.writepage != 0 || (info.flags & O_DIRECT) != 0;
+}
+
 void do_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_t size,
               off_t offset, fuse_file_info* info) noexcept {
   serve(
@@ -309,19 +331,35 @@ void do_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_
         // The buffer is this thread's, which keeps it for the next request.
         if (handle.admission->to().flags.purge)
           wipe({reinterpret_cast<std::uint8_t*>(const_cast<char*>(data)), size});
+        if (!written) vfs.let_see(InodeId{inode});  // some may be all the same
         return written;
       },
-      [&](std::size_t length) { return fuse_reply_write(request, length); });
+      [&](std::size_t length) {
+        Vfs& vfs = context_of(request).vfs;
+        const auto answer = [request, length] { return fuse_reply_write(request, length); };
+        if (goes_beside_reads(*info)) {
+          vfs.let_see(InodeId{inode});
+          return answer();
+        }
+        vfs.when_seen(InodeId{inode}, answer);
+        return 0;
+      });
 }
 
 void do_flush(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
-  serve_status(request, always("flush"), inode,
-               [&](Vfs& vfs) { return vfs.flush(handle_of<FileHandle>(info)); });
+  answer_once(request, always("flush"), inode, [&](Vfs& vfs) -> Result<void> {
+    TRY(vfs.flush(handle_of<FileHandle>(info)));
+    vfs.when_all_seen(InodeId{inode}, [request] { fuse_reply_err(request, 0); });
+    return {};
+  });
 }
 
 void do_fsync(fuse_req_t request, fuse_ino_t inode, int data_only, fuse_file_info* info) noexcept {
-  serve_status(request, always("fsync"), inode,
-               [&](Vfs& vfs) { return vfs.sync(handle_of<FileHandle>(info), data_only != 0); });
+  answer_once(request, always("fsync"), inode, [&](Vfs& vfs) -> Result<void> {
+    TRY(vfs.sync(handle_of<FileHandle>(info), data_only != 0));
+    vfs.when_all_seen(InodeId{inode}, [request] { fuse_reply_err(request, 0); });
+    return {};
+  });
 }
 
 void do_lseek(fuse_req_t request, fuse_ino_t inode, off_t offset, int whence,
@@ -338,11 +376,17 @@ void do_lseek(fuse_req_t request, fuse_ino_t inode, off_t offset, int whence,
 
 void do_fallocate(fuse_req_t request, fuse_ino_t inode, int mode, off_t offset, off_t length,
                   fuse_file_info* info) noexcept {
-  serve_status(request, through_handle("fallocate"), inode, [&](Vfs& vfs) -> Result<void> {
+  answer_once(request, through_handle("fallocate"), inode, [&](Vfs& vfs) -> Result<void> {
     auto& handle = handle_of<FileHandle>(info);
     TRY(vfs.decide_use(caller_of(request), *handle.admission, Right::kWrite));
-    return vfs.allocate(handle, mode, static_cast<std::uint64_t>(offset),
-                        static_cast<std::uint64_t>(length));
+    auto allocated = vfs.allocate(handle, mode, static_cast<std::uint64_t>(offset),
+                                  static_cast<std::uint64_t>(length));
+    if (allocated) {
+      vfs.when_seen(InodeId{inode}, [request] { fuse_reply_err(request, 0); });
+    } else {
+      vfs.let_see(InodeId{inode});
+    }
+    return allocated;
   });
 }
 

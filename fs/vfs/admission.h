@@ -23,6 +23,7 @@ class Admission {
     ScopeId scope;
     Rights rights;
     InodeId inode;
+    InodeId known_as;                   ///< by the kernel: the inode, or a view of it
     std::optional<DekId> key = {};      ///< none of a directory
     std::optional<GrantId> grant = {};  ///< that let it in
     ScopeFlags flags = {};              ///< the scope's, when it was opened

@@ -9,13 +9,14 @@ namespace coffer {
 
 Result<Entry> Vfs::lookup(const Who& who, InodeId parent, std::string_view name) {
   auto found = spot(who, parent, name, Right::kList);
-  if (has_audiences()) audiences_.note_lookup(who.thread());
+  audiences_.note_lookup(who.thread());
   // A name that nothing can have: to look for it is no mistake, only to make it.
   if (!found && found.error().errno_value == EINVAL) return errno_error(ENOENT);
   const Spot at = TRY(std::move(found));
   const struct stat status = TRY(at.backing().status_of(at.stored.text));
   if (drop_unborn(at, status)) return errno_error(ENOENT);
-  auto entry = entry_at(at, status, audience_for(who, status.st_mode));
+  auto entry = entry_at(at, status);
+  if (entry && sets_apart(status.st_mode)) take_view(who.identity(), at.directory->scope, *entry);
   if (entry || entry.error().code != Code::kCorrupt) return entry;
   return at_path(std::move(entry).error(), at.path);
 }
@@ -37,18 +38,20 @@ Result<Entry> Vfs::lookup_damaged(const Who& who, InodeId parent, std::string_vi
   const Spot at = TRY(spot(who, parent, name, Right::kList));
   struct stat status = TRY(at.backing().status_of(at.stored.text));
   status.st_size = 0;
-  const InodeId inode = inodes_.remember(backing_id(status), status.st_mode & S_IFMT, at.place(),
-                                         audience_for(who, status.st_mode));
-  return Entry{
-      .inode = inode, .attributes = status, .strict = flags_of(at.directory->scope).strict};
+  const InodeId inode = inodes_.remember(backing_id(status), status.st_mode & S_IFMT, at.place());
+  Entry entry{.inode = inode,
+              .attributes = status,
+              .strict = flags_of(at.directory->scope).strict,
+              .attributes_hold = false};
+  if (sets_apart(status.st_mode)) take_view(who.identity(), at.directory->scope, entry);
+  return entry;
 }
 
-Result<Entry> Vfs::entry_at(const Spot& spot, const struct stat& status, Audience audience) {
+Result<Entry> Vfs::entry_at(const Spot& spot, const struct stat& status) {
   Entry entry;
   // The size first: an entry that can't be shown takes no reference.
   entry.attributes = TRY(plain_status(*spot.directory, spot.stored.text, status));
-  entry.inode =
-      inodes_.remember(backing_id(status), status.st_mode & S_IFMT, spot.place(), audience);
+  entry.inode = inodes_.remember(backing_id(status), status.st_mode & S_IFMT, spot.place());
   // It was authenticated at one place, which says nothing of another.
   if (S_ISDIR(status.st_mode) && inodes_.has_several_places(entry.inode)) {
     directories_.drop(entry.inode);
@@ -57,6 +60,7 @@ Result<Entry> Vfs::entry_at(const Spot& spot, const struct stat& status, Audienc
     entry.attributes.st_size = static_cast<off_t>(open->content().size());
   }
   entry.strict = flags_of(spot.directory->scope).strict;
+  entry.attributes_hold = !entry.strict;
   return entry;
 }
 
@@ -93,7 +97,8 @@ Result<struct stat> Vfs::status_of_open(OpenFile& file) {
   return status;
 }
 
-Result<struct stat> Vfs::attributes(const Who& who, InodeId inode) {
+Result<struct stat> Vfs::attributes(const Who& who, InodeId known_as) {
+  const InodeId inode = views_.file(known_as);
   TRY(decide_to_show(who, inode));
   if (const auto open = files_.find(inode)) return status_of_open(*open);
   if (inode == kRootInode) {
@@ -115,16 +120,22 @@ Result<struct stat> Vfs::attributes(const Who& who, InodeId inode) {
   return result;
 }
 
-Result<struct stat> Vfs::change_attributes(const Who& who, InodeId inode,
+Result<struct stat> Vfs::change_attributes(const Who& who, InodeId known_as,
                                            const AttributeChange& change,
                                            const FileHandle* handle) {
   TRY(require_writable());
+  const InodeId inode = handle != nullptr ? views_.file(known_as) : TRY(to_change(who, known_as));
   if (change.size.has_value()) TRY(change_size(who, inode, *change.size, handle));
-  if (change.mode) TRY(follow_mode(who, inode, *change.mode));
-  if (change.mode || change.uid || change.gid || change.access_time || change.modification_time) {
-    TRY(change_stored_attributes(who, inode, change));
-  }
-  return attributes(who, inode);
+  const auto change_the_rest = [&]() -> Result<struct stat> {
+    if (change.mode) TRY(follow_mode(who, inode, *change.mode));
+    if (change.mode || change.uid || change.gid || change.access_time || change.modification_time) {
+      TRY(change_stored_attributes(who, inode, change));
+    }
+    return attributes(who, inode);
+  };
+  auto changed = change_the_rest();
+  if (!changed && change.size.has_value()) let_see(inode);
+  return changed;
 }
 
 Result<void> Vfs::change_size(const Who& who, InodeId inode, std::uint64_t size,
@@ -134,13 +145,15 @@ Result<void> Vfs::change_size(const Who& who, InodeId inode, std::uint64_t size,
     TRY(decide_use(who, *handle->admission, Right::kWrite));
     EncryptedFile& content = handle->file->content();
     const bool same = content.size() == size;
-    TRY(content.truncate(size));
-    if (!same) return {};
+    auto cut = content.truncate(size);
+    if (!cut) let_see(inode);
+    if (!cut || !same) return cut;
     // ftruncate(2) is a modification even then, other than truncate(2) (POSIX).
     return content.touch();
   }
   const auto file = TRY(acquire(who, inode, kForWriting));
   auto done = file->content().truncate(size);
+  if (!done) let_see(inode);
   let_go(file);
   return done;
 }

@@ -19,8 +19,9 @@ bool Background::add(std::function<void()> work) {
   {
     MutexLock lock(mutex_);
     if (waiting_.size() >= most_) return false;
-    waiting_.push_back(std::move(work));
+    // First, for it may fail: what was added is done.
     if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+    waiting_.push_back(std::move(work));
   }
   changed_.notify_all();
   return true;

@@ -14,7 +14,7 @@ namespace coffer {
 class Background {
  public:
   /// No more than `most` pieces of work wait.
-  explicit Background(std::size_t most) : most_(most) {}
+  explicit Background(std::size_t most = SIZE_MAX) : most_(most) {}
   /// Does what is left.
   ~Background();
   Background(const Background&) = delete;

@@ -17,6 +17,7 @@ constexpr std::size_t kMostLingering = 256;
 void Vfs::release(std::unique_ptr<FileHandle> handle) {
   const Admission::To to = handle->admission->to();
   note_close(*handle->admission);
+  views_.closed(to.known_as);
   const auto pass = gate_.enter(Gate::Way::kOpened);
   if (handle->file->ended()) return;
   if (!pass) {

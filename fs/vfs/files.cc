@@ -42,11 +42,11 @@ std::string told(const Recovery& recovery) {
 
 }  // namespace
 
-Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int flags) {
-  const bool own = TRY(check_audience(who, inode));
-  auto handle = TRY(open_as_it_is(who, inode, flags));
+Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId known_as, int flags) {
+  const bool own = TRY(check_view(who, known_as));
+  auto handle = TRY(open_as_it_is(who, known_as, flags));
   if (handle->file->take_resized() && options_.for_kernel && !options_.read_only &&
-      (flags & O_TRUNC) == 0) {
+      !Views::is_view(known_as) && (flags & O_TRUNC) == 0) {
     // What the kernel was told of its size was wrong. It looks the file up again and comes back.
     let_go(handle->file);
     return errno_error(ESTALE, "its size was not what it seemed");
@@ -55,10 +55,12 @@ Result<std::unique_ptr<FileHandle>> Vfs::open(const Who& who, InodeId inode, int
   return handle;
 }
 
-Result<std::unique_ptr<FileHandle>> Vfs::open_as_it_is(const Who& who, InodeId inode, int flags) {
+Result<std::unique_ptr<FileHandle>> Vfs::open_as_it_is(const Who& who, InodeId known_as,
+                                                       int flags) {
   const std::uint64_t changes = broker_.changes();
   const Rights rights = rights_of(flags);
   if (rights.contains(Right::kWrite)) TRY(require_writable());
+  const InodeId inode = views_.file(known_as);
   if (const auto known = inodes_.find(inode); known.has_value() && S_ISDIR(known->type)) {
     return errno_error(EISDIR);
   }
@@ -66,19 +68,29 @@ Result<std::unique_ptr<FileHandle>> Vfs::open_as_it_is(const Who& who, InodeId i
   auto file = TRY(
       acquire(who, inode,
               {.rights = rights, .writable = rights.contains(Right::kWrite), .let_in_by = &grant}));
+  if (Views::is_view(known_as) && rights.contains(Right::kWrite)) {
+    // He may write by now, or no name leads him here: but what is written to is no view.
+    let_go(file);
+    return errno_error(ESTALE, "others know the file by this");
+  }
   if ((flags & O_TRUNC) != 0) {
     if (auto cut = cut_to_nothing(who, *file); !cut) {
       let_go(file);
       return std::move(cut).error();
     }
   }
-  auto handle = TRY(make_handle(who, std::move(file), rights, grant, changes));
-  if (options_.read_only) handle->pages_hold &= note_opened(*handle->file);
+  auto handle = make_handle(who, std::move(file), known_as, rights, grant, changes);
+  if (!handle) {
+    if ((flags & O_TRUNC) != 0) let_see(inode);
+    return handle;
+  }
+  (*handle)->pages_hold &= note_opened(**handle);
   return handle;
 }
 
 Result<std::unique_ptr<FileHandle>> Vfs::make_handle(const Who& who, std::shared_ptr<OpenFile> file,
-                                                     Rights rights, std::optional<GrantId> grant,
+                                                     InodeId known_as, Rights rights,
+                                                     std::optional<GrantId> grant,
                                                      std::uint64_t changes) {
   const FileKeys& keys = file->content().keys();
   const ScopeFlags flags = flags_of(keys.scope);
@@ -86,6 +98,7 @@ Result<std::unique_ptr<FileHandle>> Vfs::make_handle(const Who& who, std::shared
                          {.scope = keys.scope,
                           .rights = rights,
                           .inode = file->inode(),
+                          .known_as = known_as,
                           .key = DekId{keys.file, keys.dek_version},
                           .grant = grant,
                           .flags = flags},
@@ -276,7 +289,7 @@ Result<Vfs::Created> Vfs::create_file(const Who& who, InodeId parent, std::strin
   auto file = create_at(who, at, mode, {.rights = rights, .writable = true, .let_in_by = &grant},
                         created.entry);
   if (file) {
-    auto handle = make_handle(who, std::move(*file), rights, grant, changes);
+    auto handle = make_handle(who, std::move(*file), created.entry.inode, rights, grant, changes);
     if (!handle) {
       forget(created.entry.inode, 1);
       return std::move(handle).error();

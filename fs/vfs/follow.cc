@@ -35,6 +35,7 @@ Result<void> Vfs::follow(OpenFile& file) {
                        .noted = 0,
                        .written_now = options_.writing() == Writing::kNow}));
   inodes_.note_changed(file.inode(), content.committed().generation);
+  views_.note_changed(file.inode(), content.committed().generation);
   return {};
 }
 
@@ -92,9 +93,15 @@ Result<void> Vfs::check_seen(InodeId inode, FileId file, const CommittedState& s
                    "): it was put back in the backing directory"};
 }
 
-bool Vfs::note_opened(const OpenFile& file) {
-  EncryptedFile& content = file.content();
-  return inodes_.note_opened(file.inode(), content.keys().file, content.committed().generation);
+bool Vfs::note_opened(const FileHandle& handle) {
+  EncryptedFile& content = handle.file->content();
+  const FileId file = content.keys().file;
+  // Where this mount writes, all changes of what it has go through Views.
+  const std::uint64_t generation = options_.read_only ? content.committed().generation : 0;
+  const bool same =
+      !options_.read_only || inodes_.note_opened(handle.file->inode(), file, generation);
+  const InodeId known_as = handle.known_as();
+  return Views::is_view(known_as) ? views_.opened(known_as, file, generation) : same;
 }
 
 bool Vfs::open_again_beside(const Error& error, int attempt) const {

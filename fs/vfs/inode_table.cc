@@ -1,42 +1,21 @@
 #include "fs/vfs/inode_table.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace coffer {
 
 InodeTable::InodeTable(BackingId root) {
   WriteLock lock(mutex_);
-  Inode& inode = inodes_[kRootInode];
-  inode.backing = root;
-  inode.type = S_IFDIR;
-  inode.references = 1;
+  inodes_[kRootInode] =
+      Inode{.backing = root, .type = S_IFDIR, .references = 1, .children = 0, .places = {}};
   by_backing_[root] = kRootInode;
 }
 
-InodeId InodeTable::known_as(BackingId backing, Audience audience) const {
-  const auto first = by_backing_.find(backing);
-  InodeId id = first == by_backing_.end() ? kNone : first->second;
-  while (id != kNone && inodes_.at(id).audience != audience) id = inodes_.at(id).next;
-  return id;
-}
-
-void InodeTable::detach(InodeId id) {
-  const Inode& inode = inodes_.at(id);
-  const auto first = by_backing_.find(inode.backing);
-  if (first == by_backing_.end()) return;
-  InodeId* at = &first->second;
-  while (*at != kNone && *at != id) at = &inodes_.at(*at).next;
-  if (*at == kNone) return;
-  *at = inode.next;
-  if (first->second == kNone) by_backing_.erase(first);
-}
-
-InodeId InodeTable::remember(BackingId backing, mode_t type, const Place& place,
-                             Audience audience) {
+InodeId InodeTable::remember(BackingId backing, mode_t type, const Place& place) {
   WriteLock lock(mutex_);
-  if (const InodeId known = known_as(backing, audience); known != kNone) {
-    Inode& inode = inodes_.at(known);
+  const auto known = by_backing_.find(backing);
+  if (known != by_backing_.end()) {
+    Inode& inode = inodes_.at(known->second);
     // A backing inode number that was freed and given to an object of another type is another
     // object.
     if (inode.type == type) {
@@ -47,17 +26,16 @@ InodeId InodeTable::remember(BackingId backing, mode_t type, const Place& place,
       } else {
         std::rotate(inode.places.begin(), at, at + 1);
       }
-      return known;
+      return known->second;
     }
-    detach(known);
+    by_backing_.erase(known);
   }
   const InodeId id{next_id_++};
   Inode& inode = inodes_[id];
   inode.backing = backing;
   inode.type = type;
-  inode.audience = audience;
   inode.references = 1;
-  inode.next = std::exchange(by_backing_[backing], id);
+  by_backing_[backing] = id;
   add_place(inode, place);
   return id;
 }
@@ -102,16 +80,8 @@ void InodeTable::note_changed(InodeId id, std::uint64_t generation) {
 
 std::uint64_t InodeTable::noted_generation(InodeId id, FileId file) const {
   ReadLock lock(mutex_);
-  const auto asked = inodes_.find(id);
-  if (asked == inodes_.end()) return 0;
-  std::uint64_t newest = asked->second.file == file ? asked->second.generation : 0;
-  const auto first = by_backing_.find(asked->second.backing);
-  for (InodeId at = first == by_backing_.end() ? kNone : first->second; at != kNone;
-       at = inodes_.at(at).next) {
-    const Inode& inode = inodes_.at(at);
-    if (inode.file == file) newest = std::max(newest, inode.generation);
-  }
-  return newest;
+  const auto found = inodes_.find(id);
+  return found != inodes_.end() && found->second.file == file ? found->second.generation : 0;
 }
 
 void InodeTable::release_if_unused(InodeId id) {
@@ -122,7 +92,10 @@ void InodeTable::release_if_unused(InodeId id) {
       return;
     std::vector<InodeId> parents;
     for (const Place& place : found->second.places) parents.push_back(place.parent);
-    detach(id);
+    if (const auto known = by_backing_.find(found->second.backing);
+        known != by_backing_.end() && known->second == id) {
+      by_backing_.erase(known);
+    }
     inodes_.erase(found);
     for (const InodeId parent : parents) {
       if (const auto above = inodes_.find(parent); above != inodes_.end()) --above->second.children;
@@ -152,10 +125,7 @@ std::optional<InodeTable::Known> InodeTable::find(InodeId id) const {
   ReadLock lock(mutex_);
   const auto found = inodes_.find(id);
   if (found == inodes_.end()) return std::nullopt;
-  Known known{.backing = found->second.backing,
-              .type = found->second.type,
-              .audience = found->second.audience,
-              .place = {}};
+  Known known{.backing = found->second.backing, .type = found->second.type, .place = {}};
   if (!found->second.places.empty()) known.place = found->second.places.front();
   return known;
 }
@@ -194,7 +164,7 @@ void InodeTable::drop_place(BackingId backing, InodeId parent, std::string_view 
     // The backing number of a deleted object may be given to a new one while the kernel still holds
     // this inode.
     while (!inode.places.empty()) remove_place(inode, 0);
-    detach(id);
+    by_backing_.erase(backing);
   }
   release_if_unused(id);
 }

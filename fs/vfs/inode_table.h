@@ -7,7 +7,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "fs/vfs/audience.h"
 #include "fs/vfs/types.h"
 #include "keystore/base/mutex.h"
 
@@ -42,10 +41,9 @@ class InodeTable {
  public:
   explicit InodeTable(BackingId root);
 
-  /// The inode by which an audience knows a backing object, made if it is new; takes one reference
-  /// and remembers the place, the newest first.
-  InodeId remember(BackingId backing, mode_t type, const Place& place,
-                   Audience audience = kEveryone);
+  /// The inode of a backing object, made if it is new; takes one reference and remembers the place,
+  /// the newest first.
+  InodeId remember(BackingId backing, mode_t type, const Place& place);
   /// One more reference to an inode that is there; false if it is not.
   [[nodiscard]] bool hold(InodeId inode);
   /// Gives back references; true if the inode is gone with them.
@@ -54,7 +52,6 @@ class InodeTable {
   struct Known {
     BackingId backing;
     mode_t type = 0;
-    Audience audience;
     std::optional<Place> place;  ///< none for the root, and for an object that was deleted
     bool operator==(const Known&) const = default;
   };
@@ -64,7 +61,7 @@ class InodeTable {
   [[nodiscard]] bool has_several_places(InodeId inode) const;
   /// All places that it was looked up at and not dropped from, the newest first.
   [[nodiscard]] std::vector<Place> places(InodeId inode) const;
-  /// The inode of a backing object if the kernel holds it; any of them.
+  /// The inode of a backing object if the kernel holds it.
   [[nodiscard]] std::optional<InodeId> find(BackingId backing) const;
 
   // For a mount that another program's changes are seen in.
@@ -73,8 +70,7 @@ class InodeTable {
   bool note_opened(InodeId inode, FileId file, std::uint64_t generation);
   /// It has this state now, while it is open.
   void note_changed(InodeId inode, std::uint64_t generation);
-  /// The newest generation that was noted of this file at this inode, or another of the same
-  /// backing object; 0 if none was.
+  /// The newest generation that was noted of this file at this inode; 0 if none was.
   [[nodiscard]] std::uint64_t noted_generation(InodeId inode, FileId file) const;
 
   /// An entry is gone; the object with it if it was its last. One that has other links, whether
@@ -96,13 +92,9 @@ class InodeTable {
   [[nodiscard]] std::vector<Place> all_places() const;
 
  private:
-  static constexpr InodeId kNone{0};
-
   struct Inode {
     BackingId backing;
     mode_t type = 0;
-    Audience audience;
-    InodeId next = kNone;  // of another audience, of the same backing object
     std::uint64_t references = 0;
     std::uint64_t children = 0;  ///< places that name it as their parent
     std::vector<Place> places;
@@ -111,18 +103,12 @@ class InodeTable {
     bool mixed = false;            // and in older ones, too, since it was opened last
   };
 
-  /// Those of a backing object begin at by_backing_'s. kNone if this audience has none.
-  [[nodiscard]] InodeId known_as(BackingId backing, Audience audience) const
-      REQUIRES_SHARED(mutex_);
-  /// It is not found by its backing id any more.
-  void detach(InodeId id) REQUIRES(mutex_);
   void add_place(Inode& inode, const Place& place) REQUIRES(mutex_);
   void remove_place(Inode& inode, std::size_t index) REQUIRES(mutex_);
   void release_if_unused(InodeId id) REQUIRES(mutex_);
 
   mutable SharedMutex mutex_;
   std::unordered_map<InodeId, Inode> inodes_ GUARDED_BY(mutex_);
-  /// The newest of each.
   std::unordered_map<BackingId, InodeId, BackingIdHash> by_backing_ GUARDED_BY(mutex_);
   std::uint64_t next_id_ GUARDED_BY(mutex_) = kRootInode.value + 1;
 };

@@ -17,6 +17,7 @@ Result<std::unique_ptr<DirectoryHandle>> Vfs::open_directory(const Who& who, Ino
                                 {.scope = handle->directory->scope,
                                  .rights = Rights::of(Right::kList),
                                  .inode = inode,
+                                 .known_as = inode,
                                  .flags = flags_of(handle->directory->scope)},
                                 changes));
   handle->admission->keep_names(std::move(names));
@@ -75,7 +76,10 @@ Result<Entry> Vfs::lookup_listed(DirectoryHandle& handle, std::string_view name)
                   .path = {}};
   const struct stat status = TRY(spot.backing().status_of(spot.stored.text));
   if (drop_unborn(spot, status)) return errno_error(ENOENT);
-  return entry_at(spot, status, audience_for(handle.admission->who(), status.st_mode));
+  auto entry = TRY(entry_at(spot, status));
+  if (sets_apart(status.st_mode))
+    take_view(handle.admission->who(), handle.directory->scope, entry);
+  return entry;
 }
 
 Result<void> Vfs::sync_directory(DirectoryHandle& handle) {

@@ -64,7 +64,8 @@ Result<Vfs::LockedOut> Vfs::lock(const LockOptions& how) {
   out.withdrawn = admissions_.standing();
   for (const auto& admission : out.withdrawn) admission->withdraw(EKEYREVOKED);
   const auto dropped = do_by(deadline(), dropping_, [this]() -> Result<void> {
-    for (const InodeId inode : inodes_.all()) drop_pages(inode);
+    for (const InodeId inode : inodes_.all()) drop(inode, Kept::kCopies);
+    for (const InodeId view : views_.all()) drop(view, Kept::kCopies);
     return {};
   });
   if (!dropped && !how.force)
@@ -113,7 +114,7 @@ void Vfs::note_withdrawn(const LockedOut& out) {
 
 Result<void> Vfs::save_open_files() {
   for (const auto& file : files_.all()) {
-    drop_pages(file->inode());  // which writes those that were changed through a mapping
+    drop(file->inode(), Kept::kPages);  // which writes those that were changed through a mapping
     auto committed = file->content().commit();
     if (!committed && !file->deleted())
       return at_path(std::move(committed).error(), inodes_.path(file->inode()));

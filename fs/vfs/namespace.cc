@@ -212,15 +212,17 @@ Result<std::string> Vfs::read_symlink(const Who& who, InodeId inode) {
   return target;
 }
 
-Result<Entry> Vfs::link(const Who& who, InodeId inode, InodeId new_parent,
+Result<Entry> Vfs::link(const Who& who, InodeId known_as, InodeId new_parent,
                         std::string_view new_name) {
   TRY(require_writable());
+  const InodeId inode = TRY(to_change(who, known_as));
   const Spot to = TRY(spot(who, new_parent, new_name, Right::kWrite));
   const auto known = inodes_.find(inode);
   if (!known.has_value()) return errno_error(ESTALE);
   if (S_ISLNK(known->type)) return errno_error(EPERM, "a symlink is bound to one place");
   if (S_ISDIR(known->type)) return errno_error(EPERM);
 
+  const LinkLocks::Hold links = links_.hold(known->backing);
   std::shared_ptr<OpenFile> file;
   Binding binding{};
   if (S_ISREG(known->type)) {

@@ -147,6 +147,7 @@ struct FileHandle {
   bool may_keep_pages = true;
 
   [[nodiscard]] Rights rights() const { return admission->to().rights; }
+  [[nodiscard]] InodeId known_as() const { return admission->to().known_as; }
 };
 
 }  // namespace coffer

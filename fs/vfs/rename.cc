@@ -167,6 +167,13 @@ class Vfs::Movable {
   std::string target_;
 };
 
+Result<std::optional<struct stat>> Vfs::status_if_there(const Spot& spot) {
+  auto there = spot.backing().status_of(spot.stored.text);
+  if (there) return std::optional(*there);
+  if (there.error().code != Code::kNotFound) return std::move(there).error();
+  return std::optional<struct stat>();
+}
+
 Result<void> Vfs::rename(const Who& who, InodeId parent, std::string_view name, InodeId new_parent,
                          std::string_view new_name, unsigned flags) {
   TRY(require_writable());
@@ -176,12 +183,14 @@ Result<void> Vfs::rename(const Who& who, InodeId parent, std::string_view name, 
   }
   const Spot from = TRY(spot(who, parent, name, Right::kWrite));
   const Spot to = TRY(spot(who, new_parent, new_name, Right::kWrite));
-  const struct stat status = TRY(from.backing().status_of(from.stored.text));
-  std::optional<struct stat> victim;
-  if (auto there = to.backing().status_of(to.stored.text)) {
-    victim = *there;
-  } else if (there.error().code != Code::kNotFound) {
-    return std::move(there).error();
+  struct stat status = TRY(from.backing().status_of(from.stored.text));
+  std::optional<struct stat> victim = TRY(status_if_there(to));
+  const auto other =
+      victim.has_value() ? std::optional(backing_id(*victim)) : std::optional<BackingId>();
+  const LinkLocks::Hold links = links_.hold(backing_id(status), other);
+  if (views_.any()) {
+    status = TRY(from.backing().status_of(from.stored.text));
+    victim = TRY(status_if_there(to));
   }
   if (victim.has_value() && (flags & RENAME_NOREPLACE) != 0) return errno_error(EEXIST);
   if (!victim.has_value() && (flags & RENAME_EXCHANGE) != 0) return errno_error(ENOENT);

@@ -19,15 +19,17 @@ Error Vfs::hide(ScopeId scope, Error refused) {
   return errno_error(ENOENT, std::move(refused.context));
 }
 
-bool Vfs::is_strict(InodeId inode) {
+bool Vfs::attributes_hold(InodeId known_as) {
+  if (Views::is_view(known_as) && !options_.read_only) return false;
   const auto policy = broker_.policy();
-  if (policy && !(*policy)->some_strict()) return false;
-  if (inode == kRootInode) return false;
+  if (policy && !(*policy)->some_strict()) return true;
+  const InodeId inode = views_.file(known_as);
+  if (inode == kRootInode) return true;
   const auto known = inodes_.find(inode);
-  if (!known.has_value() || !known->place.has_value()) return true;
+  if (!known.has_value() || !known->place.has_value()) return false;
   // One that is not held any more is asked for so often that it will be.
   const auto parent = directories_.find(known->place->parent);
-  return parent == nullptr || flags_of(parent->scope).strict;
+  return parent != nullptr && !flags_of(parent->scope).strict;
 }
 
 Result<void> Vfs::decide_to_show(const Who& who, InodeId inode) {
@@ -60,7 +62,10 @@ Result<void> Vfs::decide_use(const Who& who, Admission& admission, Right right) 
 void Vfs::purge(InodeId inode) {
   xattr_cache_.drop(inode);
   auto work = [this, inode] {
-    if (!admissions_.someone_has(inode)) drop_pages(inode);
+    if (!admissions_.someone_has(inode)) {
+      drop(inode, Kept::kCopies);
+      for (const InodeId view : views_.of(inode)) drop(view, Kept::kPages);
+    }
     scratch_.wipe_idle();
   };
   // Whoever answers requests must not wait for the kernel, which may be waiting for him.

@@ -15,6 +15,7 @@ namespace coffer {
 /// The number by which the kernel knows a file, directory or symlink while it holds a reference.
 using InodeId = StrongNumber<struct InodeIdTag, std::uint64_t>;
 inline constexpr InodeId kRootInode{1};
+inline constexpr InodeId kNoInode{0};
 
 /// The caller of one operation. Its identity is read from /proc when the first decision needs it,
 /// and once. Not thread-safe; lives as long as the operation.
@@ -60,6 +61,8 @@ struct Entry {
   InodeId inode;
   struct stat attributes {};
   bool strict = false;  ///< of a strict scope: nobody is to keep it
+  /// Whoever asks may keep the attributes for a while.
+  bool attributes_hold = true;
 };
 
 /// What a file looks like, perhaps, that is being changed while it is read.

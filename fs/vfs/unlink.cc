@@ -39,6 +39,8 @@ bool Vfs::can_retire_later(const Doomed& doomed, const struct stat& status) cons
 
 void Vfs::finish_unlink(Doomed doomed, const Who& who, const Spot& spot,
                         const struct stat& status) {
+  // The kernel has noted it of the number alone that it found by the name.
+  if (views_.any() && doomed.inode) drop(*doomed.inode, Kept::kAttributes);
   if (doomed.unopened && doomed.inode) doomed.file = files_.acquire_or_outdate(*doomed.inode);
   if (doomed.file != nullptr) {
     drop_link(*doomed.file, spot);
@@ -98,8 +100,10 @@ Result<void> Vfs::retire(BackingFile removed, const Identity& who, const Spot& s
 Result<void> Vfs::unlink(const Who& who, InodeId parent, std::string_view name) {
   TRY(require_writable());
   const Spot at = TRY(spot(who, parent, name, Right::kWrite));
-  const struct stat status = TRY(at.backing().status_of(at.stored.text));
+  struct stat status = TRY(at.backing().status_of(at.stored.text));
   if (S_ISDIR(status.st_mode)) return errno_error(EISDIR);
+  const LinkLocks::Hold links = links_.hold(backing_id(status));
+  if (views_.any()) status = TRY(at.backing().status_of(at.stored.text));
   std::string target;
   if (S_ISLNK(status.st_mode)) target = TRY(at.backing().read_symlink(at.stored.text));
   Doomed doomed = hold_for_unlink(who, at, status);

@@ -17,10 +17,12 @@
 #include "fs/vfs/directory.h"
 #include "fs/vfs/gate.h"
 #include "fs/vfs/inode_table.h"
+#include "fs/vfs/link_locks.h"
 #include "fs/vfs/new_files.h"
 #include "fs/vfs/open_file.h"
 #include "fs/vfs/removed_nodes.h"
 #include "fs/vfs/types.h"
+#include "fs/vfs/views.h"
 #include "fs/vfs/xattr_cache.h"
 #include "keystore/broker/key_broker.h"
 #include "keystore/broker/recorder.h"
@@ -70,8 +72,8 @@ class Vfs {
     Syscalls* calls = nullptr;  ///< null: the real ones
     /// Who asks keeps what it was told, as the kernel does. Sizes: a file that a crash left with
     /// another size than a lookup shows is mended when it is opened, and asked for again (ESTALE).
-    /// And pages, for all who open the same inode: of a read-only filesystem each audience has
-    /// inodes of its own.
+    /// And pages, for all who open the same inode: those who can't write to a file know it by
+    /// views, each audience by its own.
     bool for_kernel = false;
     /// The key of a file that is removed while nobody has it open is looked up, and noted as
     /// deactivated, by a thread of its own: who removes it does not wait for that.
@@ -109,23 +111,19 @@ class Vfs {
   /// For what `lookup` finds to be kCorrupt: enough to remove or rename it by. The size is 0 and
   /// not to be believed.
   Result<Entry> lookup_damaged(const Who& who, InodeId parent, std::string_view name);
-  void forget(InodeId inode, std::uint64_t references) {
-    if (!inodes_.forget(inode, references)) return;
-    directories_.drop(inode);
-    removed_nodes_.drop(inode);
-  }
+  void forget(InodeId inode, std::uint64_t references);
   Result<struct stat> attributes(const Who& who, InodeId inode);
   /// `handle` if the change came through one.
   Result<struct stat> change_attributes(const Who& who, InodeId inode,
                                         const AttributeChange& change, const FileHandle* handle);
   Result<struct statvfs> filesystem();
-  [[nodiscard]] std::string path(InodeId inode) const { return inodes_.path(inode); }
+  [[nodiscard]] std::string path(InodeId inode) const { return inodes_.path(views_.file(inode)); }
 
   // Files (files.cc)
   /// `flags` as open(2)'s: access mode, O_TRUNC. ESTALE, once, if a crash had left the file with
   /// another size than a lookup showed, or the inode is another audience's: it is to be looked up
   /// again, as the kernel does by itself.
-  Result<std::unique_ptr<FileHandle>> open(const Who& who, InodeId inode, int flags);
+  Result<std::unique_ptr<FileHandle>> open(const Who& who, InodeId known_as, int flags);
   struct Created {
     Entry entry;
     std::unique_ptr<FileHandle> handle;
@@ -154,14 +152,46 @@ class Vfs {
   /// Before each use of what is open: in a strict scope it is decided anew by who uses it, and
   /// whether who opened it may still have it, by the grants as they are at this moment.
   Result<void> decide_use(const Who& who, Admission& admission, Right right);
-  /// True if nobody is to keep what he was told of an inode.
-  [[nodiscard]] bool is_strict(InodeId inode);
+  /// True if whoever was told attributes of an inode may keep them for a while.
+  [[nodiscard]] bool attributes_hold(InodeId inode);
 
   // Withdrawal (withdrawal.cc)
-  /// `drop` makes the kernel forget the pages it has of a file, and returns when it has; null if
-  /// nobody keeps any. Called by a thread that answers no requests; after the return from here the
-  /// one before is called no more.
-  void set_page_cache(std::function<void(InodeId)> drop);
+  enum class Kept {
+    kAttributes,
+    kPages,   ///< and attributes
+    kCopies,  ///< and whatever else may have the same content
+  };
+  /// `drop` makes the kernel forget what it keeps of an inode, and returns when it has; null if
+  /// nobody keeps any. Called by several threads, but for attributes by none that answers requests;
+  /// after the return from here the one before is called no more, and all `when_seen` is answered.
+  void set_page_cache(std::function<void(InodeId, Kept)> drop);
+
+  // Views (view_changes.cc)
+  /// After a file was written to: calls `answer` once all who have it open find that. At once where
+  /// all know it by one number, else from another thread.
+  template <typename Answer>
+  void when_seen(InodeId file, const Answer& answer) {
+    auto older = views_.written(file);
+    if (older.empty())
+      answer();
+    else
+      drop_then(file, std::move(older), answer);
+  }
+  /// The same, but nobody waits: before `when_all_seen`.
+  void let_see(InodeId file) {
+    when_seen(file, [] {});
+  }
+  /// Calls `answer` once all find what was written before.
+  template <typename Answer>
+  void when_all_seen(InodeId file, const Answer& answer) {
+    if (views_.of(file).empty())
+      answer();
+    else
+      drop_then(file, {}, answer);
+  }
+  /// From here on nothing waits for the kernel to drop pages; returns when nothing does any more,
+  /// for which requests must be answered meanwhile.
+  void end_page_cache();
 
   // Locking (lock.cc)
   /// What each operation on a mount has first, for as long as it takes. kKeyUnavailable for what is
@@ -301,6 +331,7 @@ class Vfs {
   static constexpr std::size_t kMostRetiring = 256;
   /// Files whose pages the kernel is to drop.
   static constexpr std::size_t kMostDropping = 65536;
+  static constexpr std::size_t kShowing = 8;
   /// The room of a larger one is free again before its removal is answered.
   static constexpr off_t kMostRetiredLater = 64 * 1024;
 
@@ -322,15 +353,25 @@ class Vfs {
   /// By the broker's thread, whenever grants may have changed; by that of `groups_`, when control
   /// groups are gone.
   void reconsider_all();
-  void drop_pages(InodeId inode);
-  /// By whose inode the kernel is to know an object of this mode.
-  Audience audience_for(const Identity& who, mode_t mode);
-  Audience audience_for(const Who& who, mode_t mode);
-  [[nodiscard]] bool has_audiences() const { return options_.read_only && options_.for_kernel; }
-  /// False if the inode is another audience's, and was reached by no name: nothing of it may be
-  /// kept. ESTALE if it can be looked up.
-  Result<bool> check_audience(const Who& who, InodeId inode);
+  void drop(InodeId inode, Kept what);
   Result<void> check_write_back(const FileHandle& handle);
+
+  // view_changes.cc
+  void drop_then(InodeId file, std::vector<InodeId> older, std::function<void()> answer);
+  /// Those who may write to a file share its pages, and find what the others write through
+  /// mappings; nobody else shares any with another audience.
+  [[nodiscard]] Audience audience_for(const Identity& who, ScopeId scope);
+  /// True if some callers may know files of this type by views.
+  [[nodiscard]] bool sets_apart(mode_t mode);
+  /// Has the caller know a file that was looked up by the number that is his.
+  void take_view(const Identity& who, ScopeId scope, Entry& entry);
+  Result<ScopeId> scope_of(const Who& who, InodeId inode);
+  /// False if the caller is to know the file by another number, but this was reached by no name:
+  /// nothing of it may be kept. ESTALE if it can be looked up.
+  Result<bool> check_view(const Who& who, InodeId known_as);
+  /// The inode that a caller is about to change by a name. ESTALE if he is to know it by another
+  /// number: the kernel keeps changes of one inode apart, and so not those of two views.
+  Result<InodeId> to_change(const Who& who, InodeId known_as);
 
   // strict.cc
   [[nodiscard]] ScopeFlags flags_of(ScopeId scope);
@@ -392,8 +433,7 @@ class Vfs {
   /// The backing's attributes in plaintext terms.
   Result<struct stat> plain_status(const Directory& directory, const std::string& stored,
                                    struct stat status);
-  Result<Entry> entry_at(const Spot& spot, const struct stat& status,
-                         Audience audience = kEveryone);
+  Result<Entry> entry_at(const Spot& spot, const struct stat& status);
   Result<void> change_size(const Who& who, InodeId inode, std::uint64_t size,
                            const FileHandle* handle);
   Result<void> change_stored_attributes(const Who& who, InodeId inode,
@@ -446,7 +486,7 @@ class Vfs {
   static constexpr OpenRequest kForWriting{
       .rights = Rights::of(Right::kWrite), .writable = true, .let_in_by = nullptr};
   /// As `open`, whatever the kernel knows of its size.
-  Result<std::unique_ptr<FileHandle>> open_as_it_is(const Who& who, InodeId inode, int flags);
+  Result<std::unique_ptr<FileHandle>> open_as_it_is(const Who& who, InodeId known_as, int flags);
   /// The file of an inode with one more handle counted. Each time decided and audited.
   Result<std::shared_ptr<OpenFile>> acquire(const Who& who, InodeId inode,
                                             const OpenRequest& request);
@@ -476,7 +516,8 @@ class Vfs {
                                             const OpenRequest& request);
   /// Takes the handle that was counted on the file, or lets go of it.
   Result<std::unique_ptr<FileHandle>> make_handle(const Who& who, std::shared_ptr<OpenFile> file,
-                                                  Rights rights, std::optional<GrantId> grant,
+                                                  InodeId known_as, Rights rights,
+                                                  std::optional<GrantId> grant,
                                                   std::uint64_t changes);
   /// Writes the line of its close, once. A failure is reported: nobody waits for it.
   void note_close(Admission& admission);
@@ -522,7 +563,7 @@ class Vfs {
   /// kRolledBack if this mount has seen a newer state of the file.
   Result<void> check_seen(InodeId inode, FileId file, const CommittedState& state) const;
   /// True if the kernel's pages of the file are those of the state that was opened.
-  bool note_opened(const OpenFile& file);
+  bool note_opened(const FileHandle& handle);
   /// True if what failed is to be tried again, after a pause: another program may have been at work
   /// on the file.
   [[nodiscard]] bool try_again_beside(const Error& error, int attempt, int attempts) const;
@@ -571,6 +612,7 @@ class Vfs {
   Result<void> retire(BackingFile removed, const Identity& who, const Spot& spot);
 
   // rename.cc
+  static Result<std::optional<struct stat>> status_if_there(const Spot& spot);
   Result<void> move(const Who& who, const Spot& from, const Spot& to, const struct stat& status,
                     const std::optional<struct stat>& victim, unsigned flags);
   Result<void> carry(Movable& object, const Spot& from, const Spot& to,
@@ -597,8 +639,11 @@ class Vfs {
   RemovedNodes removed_nodes_;
   Admissions admissions_;
   Audiences audiences_;
-  Mutex pages_mutex_;  // while they are dropped
-  std::function<void(InodeId)> pages_ GUARDED_BY(pages_mutex_);
+  Views views_;
+  LinkLocks links_;
+  SharedMutex pages_mutex_;  // shared while they are dropped
+  std::function<void(InodeId, Kept)> pages_ GUARDED_BY(pages_mutex_);
+  std::atomic<bool> page_cache_ends_ = false;
   Mutex settling_;  // before all others
   Gate gate_;
   Mutex locking_;  // one lock or unlock at a time; before settling_
@@ -615,6 +660,8 @@ class Vfs {
   Mutex records_;                        // while a directory's record is read and replaced
   SharedMutex moving_;  // exclusive while a rename changes backing and table; see fs/LOCKING.md
   Background dropping_{kMostDropping};
+  /// when_seen, by file: one that hangs holds up few others. No write may wait for these.
+  std::array<Background, kShowing> showing_;
   Background saving_{kMostDropping};
   Background retiring_{kMostRetiring};               // what it does needs all the others
   GroupWatch groups_{[this] { reconsider_all(); }};  // and so does this

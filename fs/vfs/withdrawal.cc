@@ -1,6 +1,6 @@
 // What becomes of open files and directories when grants change: whoever is not to have them any
 // more meets an error at the next use, and what the kernel keeps of their content is dropped, so
-// that every use comes here; and whose pages the kernel keeps together.
+// that every use comes here.
 
 #include "fs/vfs/vfs.h"
 
@@ -33,43 +33,31 @@ void Vfs::reconsider_all() {
   std::unordered_map<InodeId, std::vector<std::shared_ptr<Admission>>> withdrawn;
   for (auto& admission : admissions_.standing()) {
     if (reconsider(*admission) && admission->to().key.has_value())
-      withdrawn[admission->to().inode].push_back(admission);
+      withdrawn[admission->to().known_as].push_back(admission);
   }
   for (auto& [inode, ended] : withdrawn) {
     // It may have to wait for the disk; decisions must not.
     auto work = [this, inode = inode, ended = std::move(ended)] {
-      drop_pages(inode);
+      drop(inode, Kept::kCopies);
       for (const auto& admission : ended) admission->note_dropped();
     };
     if (!dropping_.add(work)) work();
   }
 }
 
-Audience Vfs::audience_for(const Identity& who, mode_t mode) {
-  return has_audiences() && S_ISREG(mode) ? audiences_.of(who) : kEveryone;
+void Vfs::drop(InodeId inode, Kept what) {
+  ReadLock lock(pages_mutex_);
+  if (pages_ && !page_cache_ends_) pages_(inode, what);
 }
 
-Audience Vfs::audience_for(const Who& who, mode_t mode) {
-  return has_audiences() && S_ISREG(mode) ? audiences_.of(who.identity()) : kEveryone;
-}
-
-Result<bool> Vfs::check_audience(const Who& who, InodeId inode) {
-  if (!has_audiences()) return true;
-  const auto known = inodes_.find(inode);
-  if (!known.has_value() || !S_ISREG(known->type)) return true;
-  if (known->audience == audiences_.find(who.identity())) return true;
-  if (audiences_.insists(who.thread(), inode)) return false;
-  return errno_error(ESTALE, "it is others' inode");
-}
-
-void Vfs::drop_pages(InodeId inode) {
-  MutexLock lock(pages_mutex_);
-  if (pages_) pages_(inode);
-}
-
-void Vfs::set_page_cache(std::function<void(InodeId)> drop) {
-  MutexLock lock(pages_mutex_);
-  pages_ = std::move(drop);
+void Vfs::set_page_cache(std::function<void(InodeId, Kept)> drop) {
+  const bool ends = drop == nullptr;
+  {
+    WriteLock lock(pages_mutex_);
+    pages_ = std::move(drop);
+  }
+  if (!ends) return;
+  for (Background& showing : showing_) showing.drain();
 }
 
 Result<void> Vfs::check_write_back(const FileHandle& handle) {
@@ -78,8 +66,8 @@ Result<void> Vfs::check_write_back(const FileHandle& handle) {
   // all who have the file mapped by whichever handle it likes.
   if (!admission.dropped() || admissions_.someone_writes(admission.to().inode)) return {};
   // Others must not see what was not to be written.
-  const InodeId inode = admission.to().inode;
-  (void)dropping_.add([this, inode] { drop_pages(inode); });
+  const InodeId inode = admission.to().known_as;
+  (void)dropping_.add([this, inode] { drop(inode, Kept::kCopies); });
   return admission.check();
 }
 

@@ -162,15 +162,16 @@ Result<KnownXattrs> Vfs::load_directory_xattrs(const Directory& dir, const Scope
   }
 }
 
-Result<ByteVector> Vfs::xattr(const Who& who, InodeId inode, std::string_view name) {
+Result<ByteVector> Vfs::xattr(const Who& who, InodeId known_as, std::string_view name) {
   if (!is_carried(name)) return errno_error(EOPNOTSUPP);
-  const auto known = TRY(xattrs_of(who, inode, right_to_read(name)));
+  const auto known = TRY(xattrs_of(who, views_.file(known_as), right_to_read(name)));
   const auto found = known->set.find(name);
   if (found == known->set.end()) return no_such_attribute();
   return found->second;
 }
 
-Result<std::vector<std::string>> Vfs::xattr_names(const Who& who, InodeId inode) {
+Result<std::vector<std::string>> Vfs::xattr_names(const Who& who, InodeId known_as) {
+  const InodeId inode = views_.file(known_as);
   const auto known = TRY(xattrs_of(who, inode, Right::kList));
   if (known->set.empty()) return std::vector<std::string>();
   // Who may only pass is told no names.
@@ -184,9 +185,10 @@ Result<std::vector<std::string>> Vfs::xattr_names(const Who& who, InodeId inode)
   return names;
 }
 
-Result<void> Vfs::set_xattr(const Who& who, InodeId inode, std::string_view name, Bytes value,
+Result<void> Vfs::set_xattr(const Who& who, InodeId known_as, std::string_view name, Bytes value,
                             int flags) {
   if (!is_carried(name)) return errno_error(EOPNOTSUPP);
+  const InodeId inode = TRY(to_change(who, known_as));
   if (name == kAccessAcl || name == kDefaultAcl) return set_acl(who, inode, name, value);
   return change_xattrs(who, inode, [&](XattrSet& set) -> Result<void> {
     const auto found = set.find(name);
@@ -197,8 +199,9 @@ Result<void> Vfs::set_xattr(const Who& who, InodeId inode, std::string_view name
   });
 }
 
-Result<void> Vfs::remove_xattr(const Who& who, InodeId inode, std::string_view name) {
+Result<void> Vfs::remove_xattr(const Who& who, InodeId known_as, std::string_view name) {
   if (!is_carried(name)) return errno_error(EOPNOTSUPP);
+  const InodeId inode = TRY(to_change(who, known_as));
   if (!may_have_xattrs()) return no_such_attribute();
   return change_xattrs(who, inode, [&](XattrSet& set) -> Result<void> {
     const auto found = set.find(name);

@@ -291,6 +291,12 @@ Result<void> KeyBroker::check(const AccessRequest& request) {
   return {};
 }
 
+bool KeyBroker::is_granted(ScopeId scope, const Identity& who, Right right) {
+  const auto current = policy();
+  return current &&
+         (*current)->decide(scope, who, Rights::of(right), clock_.unix_seconds()).allowed;
+}
+
 Result<void> KeyBroker::write_line(const AccessRequest& request, const Decision& decision,
                                    std::optional<FileId> file, std::optional<KeyVersion> version,
                                    std::string_view reason) {

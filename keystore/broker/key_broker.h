@@ -78,6 +78,9 @@ class KeyBroker {
   /// Decides and writes a line on refusal, without a key: for changes that need none.
   Result<void> check(const AccessRequest& request);
 
+  /// Whether a right is granted, without a line: it is not what is asked for.
+  bool is_granted(ScopeId scope, const Identity& who, Right right);
+
   /// What is in force is what the keystore says at this moment, not within a second. kCorrupt and
   /// kRolledBack as `policy`.
   Result<void> catch_up();

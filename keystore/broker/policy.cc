@@ -34,6 +34,13 @@ Result<Grant> grant_from(const GrantRow& row) {
   return grant;
 }
 
+/// Alone, or beside others.
+bool leaves_only_reading(const Grant& grant) {
+  if (grant.revoked_at.has_value()) return false;
+  const bool writing = grant.rights.contains(Right::kWrite);
+  return grant.deny ? writing : grant.rights.contains(Right::kRead) && !writing;
+}
+
 }  // namespace
 
 Result<Policy> Policy::from(const PolicySnapshot& snapshot) {
@@ -48,6 +55,7 @@ Result<Policy> Policy::from(const PolicySnapshot& snapshot) {
   for (const GrantRow& row : snapshot.grants) {
     Grant grant = TRY(grant_from(row));
     for (const Selector& selector : grant.selectors) policy.sources_.add(selector.sources());
+    policy.some_only_read_ |= leaves_only_reading(grant);
     policy.grants_[row.scope].push_back(std::move(grant));
   }
   if (policy.scope_at("/") == nullptr)

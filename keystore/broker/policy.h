@@ -33,6 +33,8 @@ class Policy {
   [[nodiscard]] ScopeFlags flags(ScopeId id) const;
   /// True if some scope is strict.
   [[nodiscard]] bool some_strict() const { return some_strict_; }
+  /// True if somebody may be let in to read what he can't write to.
+  [[nodiscard]] bool some_only_read() const { return some_only_read_; }
   [[nodiscard]] std::span<const Grant> grants(ScopeId id) const;
 
   /// Each of `wanted` has to be granted; the first refusal decides. Nothing is granted in a scope
@@ -53,6 +55,7 @@ class Policy {
   NamesMode names_ = NamesMode::kEncrypted;
   bool xattrs_ = false;
   bool some_strict_ = false;
+  bool some_only_read_ = false;
   std::uint64_t generation_ = 0;
   std::vector<ScopeRow> scopes_;
   std::map<ScopeId, std::size_t> by_id_;  // each the index of a scope

@@ -11,7 +11,7 @@ target_link_libraries(coffer_store_test_support
 coffer_unit_test(unit_vfs
   SOURCES vfs/access_test.cc vfs/acl_test.cc vfs/after_crash_test.cc vfs/attributes_test.cc vfs/audience_test.cc vfs/background_test.cc vfs/close_lines_test.cc vfs/directories_test.cc vfs/faults_test.cc
           vfs/files_test.cc vfs/follow_test.cc vfs/group_watch_test.cc vfs/inspect_test.cc
-          vfs/links_test.cc vfs/lock_test.cc vfs/names_test.cc vfs/rename_test.cc vfs/retire_later_test.cc vfs/strict_test.cc vfs/tamper_test.cc vfs/unlink_test.cc vfs/withdrawal_test.cc
+          vfs/links_test.cc vfs/lock_test.cc vfs/names_test.cc vfs/rename_test.cc vfs/retire_later_test.cc vfs/strict_test.cc vfs/tamper_test.cc vfs/unlink_test.cc vfs/views_test.cc vfs/withdrawal_test.cc
           vfs/xattrs_test.cc
   LINKS coffer_store_test_support)
 

@@ -1,8 +1,12 @@
-// By which inode callers know a file of a read-only filesystem: the kernel keeps its pages by that.
+// Whose pages the kernel keeps together: by which inode, or view of it, callers know a file.
 
 #include <fcntl.h>
 
+#include <atomic>
+
+#include "tests/support/keystore_process.h"
 #include "tests/support/store_fixture.h"
+#include "tests/unit/fs/vfs/dropped_pages.h"
 
 namespace coffer {
 namespace {
@@ -59,55 +63,6 @@ TEST(Audiences, WhoInsistsHasLookedNothingUp) {
   EXPECT_TRUE(audiences.insists(2, InodeId{8}));
 }
 
-class InodesOfAudiences : public ::testing::Test {
- protected:
-  static constexpr Audience kOne{1};
-  static constexpr Audience kOther{2};
-  static constexpr BackingId kFile{1, 2};
-  const Place place_{kRootInode, "name", "stored"};
-  InodeTable table_{BackingId{1, 1}};
-};
-
-TEST_F(InodesOfAudiences, EachHasItsOwn) {
-  const InodeId one = table_.remember(kFile, S_IFREG, place_, kOne);
-  const InodeId other = table_.remember(kFile, S_IFREG, place_, kOther);
-  EXPECT_NE(one, other);
-  EXPECT_EQ(table_.remember(kFile, S_IFREG, place_, kOne), one);
-  EXPECT_EQ(table_.find(one)->audience, kOne);
-  EXPECT_EQ(table_.find(other)->audience, kOther);
-  EXPECT_TRUE(table_.forget(other, 1));
-  EXPECT_EQ(table_.remember(kFile, S_IFREG, place_, kOne), one);
-  EXPECT_FALSE(table_.forget(one, 2));
-  const InodeId again = table_.remember(kFile, S_IFREG, place_, kOther);
-  EXPECT_TRUE(table_.forget(one, 1)) << "the older of the two";
-  EXPECT_EQ(table_.find(kFile), again);
-  EXPECT_TRUE(table_.forget(again, 1));
-  EXPECT_EQ(table_.find(kFile), std::nullopt);
-  EXPECT_EQ(table_.size(), 1U);
-}
-
-TEST_F(InodesOfAudiences, AnotherObjectWithTheSameNumberIsAnother) {
-  const InodeId file = table_.remember(kFile, S_IFREG, place_, kOne);
-  const InodeId other = table_.remember(kFile, S_IFREG, place_, kOther);
-  const InodeId fifo = table_.remember(kFile, S_IFIFO, place_, kOne);
-  EXPECT_NE(fifo, file);
-  EXPECT_EQ(table_.remember(kFile, S_IFREG, place_, kOther), other);
-  EXPECT_TRUE(table_.forget(file, 1));
-  EXPECT_EQ(table_.remember(kFile, S_IFIFO, place_, kOne), fifo);
-  EXPECT_TRUE(table_.forget(fifo, 2));
-  EXPECT_TRUE(table_.forget(other, 2));
-  EXPECT_EQ(table_.size(), 1U);
-}
-
-TEST_F(InodesOfAudiences, WhatOneHasSeenIsNoNewsToAnother) {
-  const InodeId one = table_.remember(kFile, S_IFREG, place_, kOne);
-  const InodeId other = table_.remember(kFile, S_IFREG, place_, kOther);
-  EXPECT_FALSE(table_.note_opened(one, FileId{}, 5));
-  EXPECT_EQ(table_.noted_generation(other, FileId{}), 5U) << "an older one was put back";
-  EXPECT_FALSE(table_.note_opened(other, FileId{}, 5)) << "but its pages are its own";
-  EXPECT_TRUE(table_.note_opened(other, FileId{}, 5));
-}
-
 class AudienceTest : public StoreTest {
  protected:
   AudienceTest() {
@@ -121,10 +76,14 @@ class AudienceTest : public StoreTest {
   PathUser bob() { return other(kBob); }
 };
 
-TEST_F(AudienceTest, FilesHaveOneInodeForEachAndDirectoriesOneForAll) {
-  const HeldInode theirs = must_be(alice().find("/file"));
-  EXPECT_EQ(must_be(alice().find("/file")).id(), theirs.id());
-  EXPECT_NE(must_be(bob().find("/file")).id(), theirs.id());
+TEST_F(AudienceTest, FilesAreOpenedByANumberOfEachAndDirectoriesHaveOneForAll) {
+  const HeldFile theirs = must_be(alice().open("/file", O_RDONLY));
+  EXPECT_TRUE(Views::is_view(theirs.inode()));
+  EXPECT_EQ(must_be(alice().open("/file", O_RDONLY)).inode(), theirs.inode());
+  const HeldFile bobs = must_be(bob().open("/file", O_RDONLY));
+  EXPECT_TRUE(Views::is_view(bobs.inode()));
+  EXPECT_NE(bobs.inode(), theirs.inode());
+  EXPECT_EQ(must_be(alice().open("/file", O_RDONLY)).inode(), theirs.inode());
   EXPECT_EQ(must_be(alice().status("/file")).st_ino, must_be(bob().status("/file")).st_ino);
   const HeldInode dir = must_be(alice().find("/dir"));
   EXPECT_EQ(must_be(bob().find("/dir")).id(), dir.id());
@@ -160,16 +119,136 @@ TEST_F(AudienceTest, WhoComesByADescriptorKeepsNoPages) {
 TEST_F(AudienceTest, WhoIsGrantedNothingGetsNothing) {
   const HeldInode theirs = must_be(alice().find("/file"));
   const PathUser stranger = other(kStranger);
-  EXPECT_EQ(outcome_of(vfs().open(stranger.who(), theirs.id(), O_RDONLY)), "ESTALE");
   EXPECT_EQ(outcome_of(stranger.find("/file")), "EACCES");
   EXPECT_EQ(outcome_of(vfs().open(stranger.who(), theirs.id(), O_RDONLY)), "ESTALE");
   EXPECT_EQ(outcome_of(vfs().open(stranger.who(), theirs.id(), O_RDONLY)), "EACCES");
 }
 
-TEST_F(AudienceTest, WhereItCanBeWrittenToThereIsOneForAll) {
-  store_.reopen();
-  const HeldInode theirs = must_be(alice().find("/file"));
-  EXPECT_EQ(must_be(bob().find("/file")).id(), theirs.id());
+class BesideWriters : public AudienceTest {
+ protected:
+  BesideWriters() { store_.reopen(); }
+};
+
+TEST_F(BesideWriters, WhoMayWriteSharesPagesWithAllWhoMay) {
+  store_.grant(kRootScope, {"unix:uid:1234"}, 7);
+  const HeldFile mine = must_be(me().open("/file"));
+  EXPECT_FALSE(Views::is_view(mine.inode()));
+  EXPECT_EQ(must_be(alice().open("/file")).inode(), mine.inode());
+  const HeldFile others = must_be(bob().open("/file", O_RDONLY));
+  EXPECT_TRUE(Views::is_view(others.inode()));
+  EXPECT_EQ(outcome_of(vfs().open(bob().who(), mine.inode(), O_RDONLY)), "ESTALE");
+  EXPECT_EQ(must_be(me().open("/file")).inode(), mine.inode());
+}
+
+TEST_F(BesideWriters, NothingIsWrittenByAView) {
+  const HeldFile others = must_be(bob().open("/file", O_RDONLY));
+  // As often as he comes by a descriptor.
+  for (int i = 0; i < 4; ++i) {
+    for (const int flags : {O_RDWR, O_WRONLY | O_TRUNC})
+      EXPECT_EQ(outcome_of(vfs().open(me().who(), others.inode(), flags)), "ESTALE");
+  }
+  EXPECT_EQ(outcome_of(vfs().open(bob().who(), others.inode(), O_RDWR)), "EACCES");
+  EXPECT_EQ(others.read().value(), "content");
+}
+
+TEST_F(BesideWriters, WhereAllMayWriteNobodyIsSetApart) {
+  for (const char* user : {"unix:uid:1234", "unix:uid:4321"}) store_.grant(kRootScope, {user}, 7);
+  const HeldInode mine = must_be(me().find("/file"));
+  EXPECT_EQ(must_be(alice().find("/file")).id(), mine.id());
+  EXPECT_EQ(must_be(bob().find("/file")).id(), mine.id());
+}
+
+TEST_F(BesideWriters, WhoIsDeniedWritingIsSetApart) {
+  store_.grant(kRootScope, {"unix:uid:1234"}, 7);
+  GrantRow deny;
+  deny.scope = kRootScope;
+  deny.deny = true;
+  deny.rights = 4;
+  deny.selectors = {"unix:uid:1234"};
+  store_.grant(deny);
+  EXPECT_TRUE(Views::is_view(must_be(alice().find("/file")).id()));
+}
+
+TEST_F(BesideWriters, AttributesOfAViewAreAskedForEachTime) {
+  const HeldInode others = must_be(bob().find("/file"));
+  EXPECT_FALSE(vfs().attributes_hold(others.id()));
+  EXPECT_TRUE(vfs().attributes_hold(must_be(me().open("/file")).inode()));
+  must_be(me().put("/file", "longer than before"));
+  EXPECT_EQ(must_be(vfs().attributes(bob().who(), others.id())).st_size, 18);
+}
+
+TEST_F(BesideWriters, PagesOfThoseWhoHaveItOpenAreDroppedBeforeAWriteIsAnswered) {
+  const HeldFile reads = must_be(bob().open("/file", O_RDONLY));
+  const HeldFile writes = must_be(me().open("/file"));
+  DroppedPages dropped(vfs());
+  must_be(writes.write(0, "changed"));
+  std::atomic<bool> answered = false;
+  std::vector<InodeId> before;
+  vfs().when_seen(writes.inode(), [&] {
+    before = dropped.inodes();
+    answered = true;
+  });
+  EXPECT_TRUE(eventually([&] { return answered.load(); }));
+  EXPECT_THAT(before, ::testing::ElementsAre(reads.inode()));
+  EXPECT_EQ(reads.read().value(), "changed");
+}
+
+TEST_F(BesideWriters, PagesOfThoseWhoHadItOpenAreDroppedOnce) {
+  const HeldInode view = must_be(bob().find("/file"));
+  EXPECT_EQ(must_be(bob().get("/file")), "content");
+  const HeldFile writes = must_be(me().open("/file"));
+  DroppedPages dropped(vfs());
+  const auto write = [&](const char* content) {
+    must_be(writes.write(0, content));
+    std::atomic<bool> seen = false;
+    vfs().when_seen(writes.inode(), [&] { seen = true; });
+    EXPECT_TRUE(eventually([&] { return seen.load(); }));
+    return dropped.inodes();
+  };
+  EXPECT_THAT(write("changed"), ::testing::ElementsAre(view.id()));
+  EXPECT_THAT(write("another"), ::testing::ElementsAre(view.id())) << "there were none";
+  EXPECT_EQ(must_be(bob().get("/file")), "another");
+  EXPECT_THAT(write("changed"), ::testing::ElementsAre(view.id(), view.id()));
+}
+
+TEST_F(BesideWriters, WhoSyncsWaitsForWhatNobodyElseWaitedFor) {
+  const HeldFile reads = must_be(bob().open("/file", O_RDONLY));
+  const HeldFile writes = must_be(me().open("/file"));
+  DroppedPages dropped(vfs());
+  vfs().let_see(writes.inode());
+  std::vector<InodeId> before;
+  std::atomic<bool> seen = false;
+  vfs().when_all_seen(writes.inode(), [&] {
+    before = dropped.inodes();
+    seen = true;
+  });
+  EXPECT_TRUE(eventually([&] { return seen.load(); }));
+  EXPECT_THAT(before, ::testing::ElementsAre(reads.inode()));
+}
+
+TEST_F(BesideWriters, ChangesComeByOneInode) {
+  // As the kernel does where another's view is what it found by the name.
+  const HeldInode view = must_be(bob().find("/file"));
+  AttributeChange mode;
+  mode.mode = 0600;
+  const Who mine = me().who();
+  EXPECT_EQ(outcome_of(vfs().change_attributes(mine, view.id(), mode, nullptr)), "ESTALE");
+  EXPECT_EQ(outcome_of(vfs().set_xattr(mine, view.id(), "user.a", as_bytes("b"), 0)), "ESTALE");
+  EXPECT_EQ(outcome_of(vfs().remove_xattr(mine, view.id(), "user.a")), "ESTALE");
+  EXPECT_EQ(outcome_of(vfs().link(mine, view.id(), kRootInode, "other")), "ESTALE");
+  const Who bobs = bob().who();
+  EXPECT_EQ(outcome_of(vfs().change_attributes(bobs, view.id(), mode, nullptr)), "EACCES");
+  EXPECT_EQ(outcome_of(vfs().link(bobs, view.id(), kRootInode, "other")), "EACCES");
+}
+
+TEST_F(BesideWriters, AFileThatWasRemovedIsReadOnByItsView) {
+  const HeldFile reads = must_be(bob().open("/file", O_RDONLY));
+  must_be(me().unlink("/file"));
+  EXPECT_EQ(reads.read().value(), "content");
+  must_be(me().put("/file", "another"));
+  EXPECT_NE(must_be(bob().find("/file")).id(), reads.inode());
+  EXPECT_EQ(must_be(bob().get("/file")), "another");
+  EXPECT_EQ(reads.read().value(), "content");
 }
 
 }  // namespace

@@ -11,7 +11,8 @@ namespace coffer::testing {
 class DroppedPages {
  public:
   explicit DroppedPages(Vfs& vfs) : vfs_(vfs) {
-    vfs.set_page_cache([this](InodeId inode) {
+    vfs.set_page_cache([this](InodeId inode, Vfs::Kept what) {
+      if (what == Vfs::Kept::kAttributes) return;
       MutexLock lock(mutex_);
       inodes_.push_back(inode);
     });

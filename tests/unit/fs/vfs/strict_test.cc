@@ -64,15 +64,16 @@ TEST_F(StrictTest, WhatIsFoundIsNotToBeKept) {
   const auto entry = [&](const std::string& directory, const char* name) {
     const HeldInode parent = must_be(me().find(directory));
     const Entry found = must_be(vfs().lookup(me().who(), parent.id(), name));
-    const bool strict = vfs().is_strict(found.inode);
+    const bool holds = vfs().attributes_hold(found.inode);
+    EXPECT_EQ(found.attributes_hold, holds);
     vfs().forget(found.inode, 1);
-    return std::pair(found.strict, strict);
+    return std::pair(found.strict, holds);
   };
-  EXPECT_EQ(entry("/strict", "file"), std::pair(true, true));
-  EXPECT_EQ(entry("/strict", "dir"), std::pair(true, true));
-  EXPECT_EQ(entry("/", "strict"), std::pair(false, false));
-  EXPECT_EQ(entry("/lax", "file"), std::pair(false, false));
-  EXPECT_FALSE(vfs().is_strict(kRootInode));
+  EXPECT_EQ(entry("/strict", "file"), std::pair(true, false));
+  EXPECT_EQ(entry("/strict", "dir"), std::pair(true, false));
+  EXPECT_EQ(entry("/", "strict"), std::pair(false, true));
+  EXPECT_EQ(entry("/lax", "file"), std::pair(false, true));
+  EXPECT_TRUE(vfs().attributes_hold(kRootInode));
   EXPECT_TRUE(must_be(me().open("/strict/file")).handle().admission->to().flags.strict);
   EXPECT_FALSE(must_be(me().open("/strict/file")).handle().pages_hold);
   EXPECT_TRUE(must_be(me().open("/lax/file")).handle().pages_hold);

@@ -122,9 +122,9 @@ TEST_F(WithdrawalTest, PagesThatAMappingChangedBeforeAreKept) {
   const GrantId grant = grant_guest();
   const HeldFile file = must_be(other().open("/file"));
   bool allowed_meanwhile = false;
-  vfs().set_page_cache([&](InodeId) {
+  vfs().set_page_cache([&](InodeId, Vfs::Kept) {
     // The kernel sends what is dirty before it drops it.
-    allowed_meanwhile = vfs().write_back(file.handle(), 0, as_bytes("CONTENT")).ok();
+    allowed_meanwhile |= vfs().write_back(file.handle(), 0, as_bytes("CONTENT")).ok();
   });
   store_.revoke(grant);
   EXPECT_TRUE(eventually([&] { return !vfs().write_back(file.handle(), 0, as_bytes("C")).ok(); }));
