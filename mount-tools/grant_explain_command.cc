@@ -54,6 +54,7 @@ struct Shown {
   const PolicySnapshot& policy;
   const Identity& who;
   std::string path;
+  bool strict;  ///< the scope it lies in
 };
 
 const GrantRow& row_of(const PolicySnapshot& policy, GrantId id) {
@@ -137,6 +138,11 @@ void print_explanation(const Shown& shown) {
   const PathExplanation& explained = shown.explained;
   std::printf("%s lies in scope %s\n", printable(shown.path).c_str(),
               printable(explained.scope).c_str());
+  if (shown.strict) {
+    std::puts(
+        "it is strict: who may not list it finds no names there, each use of what is open is "
+        "decided anew, and nothing can be mapped");
+  }
   std::printf("known of the caller: %s\n", printable(texts_of(shown.who.selectors)).c_str());
   for (const PathExplanation::Asked& asked : explained.asked) print_right(shown, asked);
   if (!explained.on_the_way_to.empty()) {
@@ -182,6 +188,7 @@ Json explanation_json(const Shown& shown) {
   for (const Selector& selector : shown.who.selectors) selectors.push_back(selector.text());
   Json json = {{"path", shown.path},
                {"scope", explained.scope},
+               {"strict", shown.strict},
                {"selectors", std::move(selectors)},
                {"decision", explained.allowed() ? "allow" : "deny"},
                {"rights", Json::array()}};
@@ -206,7 +213,11 @@ Result<int> explain_grants(const ExplainOptions& options) {
   const PolicySnapshot snapshot = TRY(session.keyring->policy());
   const Policy policy = TRY(Policy::from(snapshot));
   const auto explained = explain_path(policy, path, who, wanted, session.clock->unix_seconds());
-  const Shown shown{.explained = explained, .policy = snapshot, .who = who, .path = path};
+  const Shown shown{.explained = explained,
+                    .policy = snapshot,
+                    .who = who,
+                    .path = path,
+                    .strict = policy.scope_containing(path).settings.flags.strict};
   if (options.json) {
     print_json(explanation_json(shown));
   } else {

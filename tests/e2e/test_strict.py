@@ -67,6 +67,14 @@ class FlagsTest(AccessTest):
         return grant
 
 
+class Explained(FlagsTest):
+    def test_that_a_scope_is_strict(self) -> None:
+        for scope, strict in (("strict", True), ("lax", False)):
+            words = ("grant", "explain", self.store.path, f"/{scope}/secret", "--right", "read", "--selector", f"unix:uid:{BOB.uid}")
+            self.assertEqual(self.store.coffer(*words, "--json", check=False).json["strict"], strict)
+            self.assertEqual("finds no names" in self.store.coffer(*words, check=False).out, strict)
+
+
 class Names(FlagsTest):
     def test_that_the_kernel_has_cached(self) -> None:
         """Whoever is granted them has just asked for them, and they stay in the kernel's cache of names for a second."""
