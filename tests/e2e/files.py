@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import shutil
 import stat
 import struct
 from pathlib import Path
@@ -25,6 +26,15 @@ def digest(path: str | bytes | Path) -> str:
     """SHA-256 of a file's content."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def copy_program(program: str | Path, path: Path, tail: bytes = b"") -> Path:
+    """Another file that does the same: `tail` stands at its end."""
+    shutil.copyfile(program, path)
+    with open(path, "ab") as stream:
+        stream.write(tail)
+    os.chmod(path, 0o755)
+    return path
 
 
 def walk(root: str | Path) -> Iterator[tuple[bytes, os.stat_result]]:

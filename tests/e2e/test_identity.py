@@ -3,11 +3,11 @@
 import errno
 import hashlib
 import os
-import shutil
 import socket
 import unittest
 from pathlib import Path
 
+from files import copy_program
 from mounted import MountedTest
 from processes import ALICE, User, run, wait_until
 
@@ -29,12 +29,7 @@ class Programs(MountedTest):
         self.other = self.copy("other", b"another file, the same program")
 
     def copy(self, name: str, tail: bytes = b"", directory: Path | None = None) -> Path:
-        path = (directory or self.bin) / name
-        shutil.copyfile("/bin/cat", path)
-        with open(path, "ab") as stream:
-            stream.write(tail)
-        os.chmod(path, 0o755)
-        return path
+        return copy_program("/bin/cat", (directory or self.bin) / name, tail)
 
     def reads(self, program: Path, user: User = ALICE) -> bool:
         done = run(program, self.file, user=user, check=False, timeout=20)

@@ -20,6 +20,8 @@ from test_withdrawal import PAGE, Use, WithdrawalTest, reading
 
 UNIQUE = f"coffer-e2e-{os.getpid()}"
 CONTAINER = "9bca8d63d5fa610783847915bcff0ecac1273e5b4bed3f6fa1b07350e0135961"
+POD = "2c48913c-b29f-11e7-9350-020968147796"
+POD_SCOPE = f"/kubepods.slice/kubepods-pod{POD.replace('-', '_')}.slice/cri-containerd-{CONTAINER}.scope"
 
 
 def opened_later(path: Path, mapping: bool = False) -> Callable[[], Callable[[], None]]:
@@ -59,13 +61,15 @@ class Jobs(WithdrawalTest):
         return use
 
     def test_each_kind(self) -> None:
-        """Of version 2, and a job's and a container's of version 1 as well."""
+        """Of version 2, and a job's and a container's of version 1 as well; a pod with its cgroup driver systemd and without."""
         self.become(errno.EACCES, BOB, os.open, self.file, os.O_RDONLY)
         kinds = {"cgroup:path:/" + UNIQUE: ("/" + UNIQUE, ""),
                  f"systemd:id:{UNIQUE}.service": (f"/{UNIQUE}.slice/{UNIQUE}.service", ""),
                  "slurm:job_id:4711": ("/system.slice/slurmstepd.scope/job_4711/step_0", ""),
                  "slurm:job_id:4712": ("/slurm/uid_12346/job_4712/step_batch/task_0", "memory"),
-                 f"docker:id:{CONTAINER}": (f"/docker/{CONTAINER}", "")}
+                 f"docker:id:{CONTAINER}": (f"/docker/{CONTAINER}", ""),
+                 f"k8s:pod-uid:{POD}": (f"/kubepods/burstable/pod{POD}/{CONTAINER}", ""),
+                 f"k8s:container-id:{CONTAINER}": (POD_SCOPE, "")}
         for selector, (path, controller) in kinds.items():
             with self.subTest(selector):
                 group = self.group(path, controller)

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Checks that each test that fs/SEMANTICS.md names exists, and that each of its lines names one.
+"""Checks that each test that fs/SEMANTICS.md and fs/IDENTITY.md name exists, and that each line of their tables of tests names one.
 
 usage: check_semantics.py SOURCE_DIRECTORY
 """
@@ -17,17 +17,20 @@ def main():
              for path in (root / folder).rglob("*") if path.suffix in (".py", ".cc")}
     problems = []
     named = 0
-    for number, line in enumerate((root / "fs/SEMANTICS.md").read_text().splitlines(), 1):
-        if not line.startswith("|") or line.startswith(("|---", "| what |")):
-            continue
-        tests = NAMED.findall(line)
-        if not tests:
-            problems.append(f"fs/SEMANTICS.md:{number}: names no test")
-        for file, test in tests:
-            named += 1
-            defined = rf"def {test}\(" if file.endswith(".py") else rf"^TEST(_\w)?\(\w+, {test}\)"
-            if not re.search(defined, texts.get(file, ""), re.M):
-                problems.append(f"fs/SEMANTICS.md:{number}: {file} has no test {test}")
+    for document in ("fs/SEMANTICS.md", "fs/IDENTITY.md"):
+        of_tests = False
+        for number, line in enumerate((root / document).read_text().splitlines(), 1):
+            if not line.startswith("|"):
+                of_tests = False
+            elif re.search(r"\| tests \|$", line):
+                of_tests = True
+            elif of_tests and not line.startswith("|---") and not NAMED.search(line):
+                problems.append(f"{document}:{number}: names no test")
+            for file, test in NAMED.findall(line):
+                named += 1
+                defined = rf"def {test}\(" if file.endswith(".py") else rf"^TEST(_\w)?\(\w+, {test}\)"
+                if not re.search(defined, texts.get(file, ""), re.M):
+                    problems.append(f"{document}:{number}: {file} has no test {test}")
     for problem in problems:
         print(problem)
     print(f"{named} tests named, {len(problems)} problems")
