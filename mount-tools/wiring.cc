@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "fs/identity/identity_resolver.h"
 #include "fs/names/stored.h"
 
 namespace coffer {
@@ -25,6 +26,12 @@ std::size_t directory_budget() {
 
 Result<std::unique_ptr<OpenStore>> OpenStore::open(const Options& options) {
   TRY(prepare_locked_memory());
+  if (!has_own_proc()) {
+    return Error{
+        Code::kUnsupported, 0,
+        "/proc is not that of this pid namespace, so that nobody who calls is known; mount "
+        "it: mount -t proc proc /proc"};
+  }
   std::unique_ptr<OpenStore> store(new OpenStore());
   const StoreConfig config = TRY(read_store_config(options.root));
   // Before the passphrase is asked for: no use in typing it if the store is in use.

@@ -1,5 +1,6 @@
 #include "fs/identity/identity_resolver.h"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -7,8 +8,12 @@
 #include <array>
 #include <cstddef>
 #include <optional>
+#include <string>
 
+#include "fs/identity/proc_files.h"
+#include "fs/identity/thread_status.h"
 #include "fs/identity/watched_thread.h"
+#include "keystore/base/unique_fd.h"
 
 namespace coffer {
 namespace {
@@ -59,8 +64,16 @@ Identity identity_of_request(const Caller& caller) {
   return identity;
 }
 
+bool has_own_proc() {
+  const UniqueFd status(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+  std::string buffer;
+  const auto text = status.valid() ? read_record(status.get(), buffer) : std::nullopt;
+  return text.has_value() && numbers_of_thread(*text) == 1;
+}
+
 Identity resolve_identity(const Caller& caller, Sources asked) {
-  if (caller.tid > 0) {
+  static const bool own_proc = has_own_proc();
+  if (caller.tid > 0 && own_proc) {
     thread_local RecentThreads recent;
     if (auto identity = recent.identify(caller, asked)) return std::move(*identity);
   }

@@ -30,6 +30,10 @@ struct Caller {
 /// (ExecutableOfThread says how an exec meanwhile is seen).
 Identity resolve_identity(const Caller& caller, Sources asked);
 
+/// Whether /proc is that of this process's own pid namespace. By another's the numbers of callers
+/// are other processes, and resolve_identity knows nobody. Thread-safe.
+bool has_own_proc();
+
 /// The part of it that the request itself tells: uid and gid, no pid. Thread-safe.
 Identity identity_of_request(const Caller& caller);
 

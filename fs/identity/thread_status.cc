@@ -36,6 +36,13 @@ std::optional<std::vector<Number>> numbers_in(std::string_view text) {
 
 }  // namespace
 
+std::size_t numbers_of_thread(std::string_view text) {
+  const auto line = line_value(text, "NSpid:");
+  if (!line.has_value()) return 1;  // a kernel without namespaces
+  const auto numbers = numbers_in<pid_t>(*line);
+  return numbers.has_value() ? numbers->size() : 0;
+}
+
 std::optional<ThreadStatus> parse_thread_status(std::string_view text) {
   const auto tgid_text = line_value(text, "Tgid:");
   const auto groups_text = line_value(text, "Groups:");

@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -19,5 +20,9 @@ struct ThreadStatus {
 /// Nothing if the text lacks the lines of process or groups, or one holds anything but numbers: a
 /// group that is not known may be one that is denied.
 std::optional<ThreadStatus> parse_thread_status(std::string_view text);
+
+/// How many numbers a thread has, by the same text: one in each pid namespace from that of this
+/// /proc down to its own. 0 if the line can't be read.
+std::size_t numbers_of_thread(std::string_view text);
 
 }  // namespace coffer

@@ -270,6 +270,13 @@ class OutsideOfThePidNamespace(AttackTest):
         within = run("nsenter", "--target", self.daemon, "--pid", "--mount", "cat", self.top / "file")
         self.assertEqual(within.out, "content of file")
 
+    def test_proc_of_another_namespace(self) -> None:
+        """By it a number would be that of another process: one that everything is granted to, perhaps. The daemon does not begin."""
+        self.mount.umount()
+        failed = run("unshare", "--pid", "--fork", BINARY, "mount", self.store.path, self.top, check=False)
+        self.assertEqual(failed.code, 22, str(failed))
+        self.assertIn("/proc is not that of this pid namespace", failed.err)
+
 
 if __name__ == "__main__":
     unittest.main()

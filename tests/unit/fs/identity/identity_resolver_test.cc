@@ -2,6 +2,7 @@
 
 #include <grp.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -129,6 +130,18 @@ TEST(IdentityResolver, ANumberThatComesBackIsAnotherProcess) {
   ASSERT_TRUE(second.ready());
   ASSERT_EQ(second.pid(), caller.tid);
   EXPECT_EQ(texts(resolve_identity(caller)), expected(1, 1, {777}));
+}
+
+TEST(IdentityResolver, AnotherNamespacesProcIsNotAsked) {
+  EXPECT_TRUE(has_own_proc());
+  if (!is_root()) COFFER_SKIP("a pid namespace needs root");
+  // Numbers within are other processes outside, whose /proc this is.
+  const ChildProcess outside([] {
+    if (::unshare(CLONE_NEWPID) != 0) return false;
+    const ChildProcess inside([] { return ::getpid() == 1 && !has_own_proc(); });
+    return inside.ready() && has_own_proc();
+  });
+  EXPECT_TRUE(outside.ready());
 }
 
 TEST(IdentityResolver, WhatAProcessGivesUpIsGoneAtOnce) {
