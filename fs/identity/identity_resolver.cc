@@ -68,7 +68,8 @@ bool has_own_proc() {
   const UniqueFd status(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
   std::string buffer;
   const auto text = status.valid() ? read_record(status.get(), buffer) : std::nullopt;
-  return text.has_value() && numbers_of_thread(*text) == 1;
+  const auto self = text.has_value() ? parse_thread_status(*text) : std::nullopt;
+  return self.has_value() && self->numbers <= 1;
 }
 
 Identity resolve_identity(const Caller& caller, Sources asked) {

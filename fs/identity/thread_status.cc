@@ -6,14 +6,51 @@
 namespace coffer {
 namespace {
 
-/// The text after `label` on the first line that begins with it.
-std::optional<std::string_view> line_value(std::string_view text, std::string_view label) {
+/// The lines that say what is asked for, each without its label; as far as the text has them. Of
+/// two with one label the first counts.
+struct Lines {
+  std::optional<std::string_view> tgid;
+  std::optional<std::string_view> groups;
+  std::optional<std::string_view> numbers;
+  std::optional<std::string_view> kernel;
+  std::optional<std::string_view> memory;
+};
+
+/// Takes the line if it has this label.
+bool take(std::string_view line, std::string_view label, std::optional<std::string_view>& value) {
+  if (!line.starts_with(label)) return false;
+  if (!value.has_value()) value = line.substr(label.size());
+  return true;
+}
+
+/// In one go, and no further than needed: the text is read with each request.
+Lines lines_of(std::string_view text) {
+  Lines lines;
   while (!text.empty()) {
     const std::string_view line = text.substr(0, text.find('\n'));
-    if (line.starts_with(label)) return line.substr(label.size());
+    switch (line.empty() ? '\0' : line.front()) {
+      case 'T':
+        take(line, "Tgid:", lines.tgid);
+        break;
+      case 'G':
+        take(line, "Groups:", lines.groups);
+        break;
+      case 'N':
+        take(line, "NSpid:", lines.numbers);
+        break;
+      case 'K':
+        take(line, "Kthread:", lines.kernel);
+        break;
+      case 'V':
+        // Here the kernel has said all else (fs/proc/array.c: task_mem comes after those).
+        if (take(line, "VmSize:", lines.memory)) return lines;
+        break;
+      default:
+        break;
+    }
     text.remove_prefix(std::min(line.size() + 1, text.size()));
   }
-  return std::nullopt;
+  return lines;
 }
 
 /// All of them, apart by blanks; nothing if there is anything else.
@@ -36,27 +73,23 @@ std::optional<std::vector<Number>> numbers_in(std::string_view text) {
 
 }  // namespace
 
-std::size_t numbers_of_thread(std::string_view text) {
-  const auto line = line_value(text, "NSpid:");
-  if (!line.has_value()) return 1;  // a kernel without namespaces
-  const auto numbers = numbers_in<pid_t>(*line);
-  return numbers.has_value() ? numbers->size() : 0;
-}
-
 std::optional<ThreadStatus> parse_thread_status(std::string_view text) {
-  const auto tgid_text = line_value(text, "Tgid:");
-  const auto groups_text = line_value(text, "Groups:");
-  if (!tgid_text.has_value() || !groups_text.has_value()) return std::nullopt;
-  const auto tgid = numbers_in<pid_t>(*tgid_text);
-  auto groups = numbers_in<gid_t>(*groups_text);
-  if (!tgid.has_value() || tgid->size() != 1 || tgid->front() <= 0 || !groups.has_value())
+  const Lines lines = lines_of(text);
+  if (!lines.tgid.has_value() || !lines.groups.has_value()) return std::nullopt;
+  const auto tgid = numbers_in<pid_t>(*lines.tgid);
+  auto groups = numbers_in<gid_t>(*lines.groups);
+  const auto numbers = numbers_in<pid_t>(lines.numbers.value_or(""));
+  if (!tgid.has_value() || tgid->size() != 1 || tgid->front() <= 0 || !groups.has_value() ||
+      !numbers.has_value())
     return std::nullopt;
   // A thread of the kernel's has no memory of its own; since 6.8 a line says so as well.
-  const auto kernel = line_value(text, "Kthread:");
-  const bool without_program = !line_value(text, "VmSize:").has_value() ||
-                               (kernel.has_value() && kernel->find('1') != kernel->npos);
-  return ThreadStatus{
-      .tgid = tgid->front(), .groups = std::move(*groups), .without_program = without_program};
+  const bool without_program =
+      !lines.memory.has_value() ||
+      (lines.kernel.has_value() && lines.kernel->find('1') != std::string_view::npos);
+  return ThreadStatus{.tgid = tgid->front(),
+                      .groups = std::move(*groups),
+                      .numbers = numbers->size(),
+                      .without_program = without_program};
 }
 
 }  // namespace coffer

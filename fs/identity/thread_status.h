@@ -13,6 +13,9 @@ namespace coffer {
 struct ThreadStatus {
   pid_t tgid = 0;
   std::vector<gid_t> groups;
+  /// How many numbers it has: one in each pid namespace from that of this /proc down to its own. 0
+  /// where the kernel has no such namespaces.
+  std::size_t numbers = 0;
   /// It runs no program: a thread of the kernel's, or one that has ended.
   bool without_program = false;
 };
@@ -20,9 +23,5 @@ struct ThreadStatus {
 /// Nothing if the text lacks the lines of process or groups, or one holds anything but numbers: a
 /// group that is not known may be one that is denied.
 std::optional<ThreadStatus> parse_thread_status(std::string_view text);
-
-/// How many numbers a thread has, by the same text: one in each pid namespace from that of this
-/// /proc down to its own. 0 if the line can't be read.
-std::size_t numbers_of_thread(std::string_view text);
 
 }  // namespace coffer

@@ -54,6 +54,8 @@ bool WatchedThread::read_status() {
   tgid_ = status->tgid;
   without_program_ = status->without_program;
   groups_ = std::move(status->groups);
+  // resolve_identity sees to it that this /proc is of this process's own pid namespace.
+  if (status->numbers > 0) among_own_processes_ = status->numbers == 1;
   return true;
 }
 
@@ -118,11 +120,15 @@ void WatchedThread::add_label(Identity& identity) {
 
 void WatchedThread::add_container(Identity& identity) {
   // A process stays in its pid namespace; mounts it may leave at any time.
-  if (!processes_.has_value()) processes_ = read_link(dir_.get(), "ns/pid");
+  if (!among_own_processes_.has_value()) {
+    const auto processes = read_link(dir_.get(), "ns/pid");
+    if (!processes.has_value()) return;
+    among_own_processes_ = *processes == own_namespace("ns/pid");
+  }
   const auto mounts = read_link(dir_.get(), "ns/mnt");
-  if (!processes_.has_value() || !mounts.has_value()) return;
+  if (!mounts.has_value()) return;
   identity.known.add(Sources::of(Source::kNamespaces));
-  if (*processes_ == own_namespace("ns/pid") && *mounts == own_namespace("ns/mnt") &&
+  if (*among_own_processes_ && *mounts == own_namespace("ns/mnt") &&
       identity.known.contains(Source::kCgroup) && !cgroup_->like_a_container)
     add(identity, "container:none", "");
 }

@@ -59,7 +59,7 @@ class WatchedThread {
   pid_t tgid_ = 0;  ///< 0: not read yet
   bool without_program_ = false;
   std::vector<gid_t> groups_;
-  std::optional<std::string> processes_;  ///< its pid namespace
+  std::optional<bool> among_own_processes_;  ///< it is in this process's pid namespace
   std::shared_ptr<const std::string> cgroup_text_;
   std::optional<CgroupFacts> cgroup_;
   std::vector<Selector> cgroup_selectors_;

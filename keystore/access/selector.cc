@@ -83,8 +83,9 @@ Result<Selector> Selector::parse(std::string_view text) {
 }
 
 std::optional<Selector> Selector::attested(std::string_view kind, std::string_view value) {
-  const Kind* const known = kind_of(kind);
-  if (known == nullptr || known->prefix != kind || !known->canonical(value)) return std::nullopt;
+  const auto* const known = std::find_if(kKinds.begin(), kKinds.end(),
+                                         [&](const Kind& each) { return each.prefix == kind; });
+  if (known == kKinds.end() || !known->canonical(value)) return std::nullopt;
   return Selector(std::string(kind).append(value));
 }
 

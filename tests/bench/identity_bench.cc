@@ -1,6 +1,7 @@
 // Who calls, by what the grants ask for: how long it takes to know.
 
 #include <benchmark/benchmark.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <memory>
@@ -9,6 +10,8 @@
 
 #include "fs/identity/cgroup.h"
 #include "fs/identity/identity_resolver.h"
+#include "fs/identity/proc_files.h"
+#include "keystore/base/unique_fd.h"
 #include "tests/bench/bench_checks.h"
 #include "tests/support/child_process.h"
 
@@ -61,6 +64,18 @@ void identity_sources(benchmark::State& state) {
 BENCHMARK(identity_sources)
     ->ArgNames({"asked", "processes"})
     ->ArgsProduct({benchmark::CreateDenseRange(0, std::size(kAsked) - 1, 1), {1, kRemembered + 1}});
+
+/// What the kernel alone takes for the text of an open file of a thread's: less is not to be had.
+void identity_reads(benchmark::State& state, const char* name) {
+  const ChildProcess process([] { return true; });
+  const std::string path = "/proc/" + std::to_string(process.pid()) + "/" + name;
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string buffer;
+  for (auto _ : state) benchmark::DoNotOptimize(read_record(file.get(), buffer));
+  require(state, read_record(file.get(), buffer).has_value(), "it can't be read");
+}
+BENCHMARK_CAPTURE(identity_reads, status, "status");
+BENCHMARK_CAPTURE(identity_reads, cgroup, "cgroup");
 
 /// Taking control groups apart, as a pod has them.
 void identity_parse_cgroups(benchmark::State& state) {

@@ -239,5 +239,27 @@ TEST(ThreadStatus, TellsWhoRunsAProgram) {
       << "a kernel before 6.8 has no such line";
 }
 
+TEST(ThreadStatus, TakesTheFirstLineOfEachLabel) {
+  const auto status = parse_thread_status(
+      "Name:\tx\nTgid:\t7\nPid:\t8\nTgid:\t9\nGroups:\t1 2 "
+      "\nGroups:\t3\nNStgid:\t7\nNSpid:\t8\t2\t1\n"
+      "NSpid:\t8\nVmSize:\t 3060 kB\nGroups:\t4\n");
+  ASSERT_TRUE(status.has_value());
+  EXPECT_EQ(status->tgid, 7);
+  EXPECT_EQ(status->groups, (std::vector<gid_t>{1, 2}));
+  EXPECT_EQ(status->numbers, 3U);
+  EXPECT_FALSE(status->without_program);
+}
+
+TEST(ThreadStatus, ThatLacksALineOrHasItInAnotherFormIsNotUnderstood) {
+  for (const char* const text :
+       {"", "Tgid:\t7\n", "Groups:\t1\n", "VmSize:\t1 kB\nTgid:\t7\nGroups:\t1\n",
+        "Tgid:\t7 8\nGroups:\t1\n", "Tgid:\t0\nGroups:\t1\n", "Tgid:\tx\nGroups:\t1\n",
+        "Tgid:\t7\nGroups:\t1 x\n", "Tgid:\t7\nGroups:\t1\nNSpid:\tx\n",
+        " Tgid:\t7\nGroups:\t\n"}) {
+    EXPECT_FALSE(parse_thread_status(text).has_value()) << text;
+  }
+}
+
 }  // namespace
 }  // namespace coffer

@@ -1,5 +1,6 @@
 #include "fs/identity/identity_resolver.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -9,12 +10,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <climits>
 #include <fstream>
 #include <set>
 #include <thread>
 #include <vector>
 
+#include "fs/identity/proc_files.h"
+#include "keystore/base/unique_fd.h"
 #include "tests/support/child_process.h"
 #include "tests/support/privileges.h"
 #include "tests/support/temp_dir.h"
@@ -130,6 +134,27 @@ TEST(IdentityResolver, ANumberThatComesBackIsAnotherProcess) {
   ASSERT_TRUE(second.ready());
   ASSERT_EQ(second.pid(), caller.tid);
   EXPECT_EQ(texts(resolve_identity(caller)), expected(1, 1, {777}));
+}
+
+/// What the resolver keeps open relies on it.
+TEST(IdentityResolver, FilesOfOneThatIsGoneAreNotTheNexts) {
+  if (!is_root()) COFFER_SKIP("choosing a process's number needs root");
+  ChildProcess first([] { return true; });
+  ASSERT_TRUE(first.ready());
+  const pid_t pid = first.pid();
+  const std::string entry = "/proc/" + std::to_string(pid) + "/";
+  std::vector<UniqueFd> files;
+  for (const char* name : {"status", "cgroup"})
+    files.emplace_back(::open((entry + name).c_str(), O_RDONLY | O_CLOEXEC));
+  std::string buffer;
+  for (const UniqueFd& file : files) EXPECT_TRUE(read_record(file.get(), buffer).has_value());
+  first.end();
+  const ChildProcess second([] { return true; }, pid);
+  ASSERT_EQ(second.pid(), pid);
+  for (const UniqueFd& file : files) {
+    EXPECT_FALSE(read_record(file.get(), buffer).has_value());
+    EXPECT_EQ(errno, ESRCH);
+  }
 }
 
 TEST(IdentityResolver, AnotherNamespacesProcIsNotAsked) {

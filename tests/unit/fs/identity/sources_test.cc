@@ -126,6 +126,7 @@ constexpr Sources kContainer = Sources::of(Source::kCgroup, Source::kNamespaces)
 TEST(IdentitySources, TellWhoIsInNoContainer) {
   const bool plain = !parse_cgroups(testing::content_of("/proc/self/cgroup"))->like_a_container;
   EXPECT_EQ(holds(identity_of(::getpid(), kContainer), "container:none"), plain);
+  EXPECT_EQ(holds(identity_of(::getpid(), Sources::all()), "container:none"), plain);
   if (!is_root()) COFFER_SKIP("namespaces need root");
   const ChildProcess same([] { return true; });
   EXPECT_EQ(holds(identity_of(same.pid(), kContainer), "container:none"), plain);
