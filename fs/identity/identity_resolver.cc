@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -30,13 +31,14 @@ class RecentThreads {
   std::optional<Identity> identify(const Caller& caller, Sources asked) {
     for (auto& thread : threads_) {
       if (!thread.has_value() || thread->tid() != caller.tid) continue;
-      if (auto identity = thread->identify(caller, asked, shared_facts())) return identity;
+      if (auto identity = thread->identify(caller, asked, shared_facts(), membership_))
+        return identity;
       thread.reset();  // gone: the number may be another's by now
     }
     auto& thread = threads_[oldest_++ % threads_.size()];
     thread = WatchedThread::open(caller.tid);
     if (!thread.has_value()) return std::nullopt;
-    auto identity = thread->identify(caller, asked, shared_facts());
+    auto identity = thread->identify(caller, asked, shared_facts(), membership_);
     if (!identity.has_value()) thread.reset();
     return identity;
   }
@@ -44,6 +46,7 @@ class RecentThreads {
  private:
   std::array<std::optional<WatchedThread>, 8> threads_;
   std::size_t oldest_ = 0;
+  std::shared_ptr<const Membership> membership_;  ///< what was taken apart last
 };
 
 }  // namespace

@@ -32,6 +32,11 @@ const std::string& own_namespace(const char* name) {
 
 }  // namespace
 
+Membership::Membership(std::string_view from)
+    : text(std::make_shared<const std::string>(from)), facts(parse_cgroups(from)) {
+  if (facts.has_value()) selectors = selectors_of(*facts);
+}
+
 std::optional<WatchedThread> WatchedThread::open(pid_t tid) {
   const std::string path = "/proc/" + std::to_string(tid);
   UniqueFd dir(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -59,15 +64,15 @@ bool WatchedThread::read_status() {
   return true;
 }
 
-bool WatchedThread::read_cgroups() {
+bool WatchedThread::read_cgroups(std::shared_ptr<const Membership>& latest) {
   const auto text = read(cgroups_, "cgroup");
   if (!text.has_value()) return false;
-  if (cgroup_.has_value() && *text == *cgroup_text_) return true;
-  cgroup_ = parse_cgroups(*text);
-  cgroup_text_ = std::make_shared<const std::string>(*text);
-  cgroup_selectors_.clear();
-  if (cgroup_.has_value()) cgroup_selectors_ = selectors_of(*cgroup_);
-  return cgroup_.has_value();
+  if (membership_ == nullptr || *text != *membership_->text) {
+    if (latest == nullptr || *text != *latest->text)
+      latest = std::make_shared<const Membership>(*text);
+    membership_ = latest;
+  }
+  return membership_->facts.has_value();
 }
 
 void WatchedThread::add_groups(Identity& identity, Sources asked, AccountNames& names) const {
@@ -129,12 +134,13 @@ void WatchedThread::add_container(Identity& identity) {
   if (!mounts.has_value()) return;
   identity.known.add(Sources::of(Source::kNamespaces));
   if (*among_own_processes_ && *mounts == own_namespace("ns/mnt") &&
-      identity.known.contains(Source::kCgroup) && !cgroup_->like_a_container)
+      identity.known.contains(Source::kCgroup) && !membership_->facts->like_a_container)
     add(identity, "container:none", "");
 }
 
 std::optional<Identity> WatchedThread::gather(const Caller& caller, Sources asked, bool executes,
-                                              SharedFacts& shared) {
+                                              SharedFacts& shared,
+                                              std::shared_ptr<const Membership>& latest) {
   Identity identity = identity_of_request(caller);
   bool alive = false;
   // Whose thread it is stays so; a thread without a program may get one.
@@ -148,12 +154,12 @@ std::optional<Identity> WatchedThread::gather(const Caller& caller, Sources aske
     return identity;
   }
   add_groups(identity, asked, shared.names);
-  if (asked.contains(Source::kCgroup) && read_cgroups()) {
+  if (asked.contains(Source::kCgroup) && read_cgroups(latest)) {
     alive = true;
     identity.known.add(Sources::of(Source::kCgroup));
-    identity.cgroups = cgroup_text_;
-    identity.selectors.insert(identity.selectors.end(), cgroup_selectors_.begin(),
-                              cgroup_selectors_.end());
+    identity.cgroups = membership_->text;
+    identity.selectors.insert(identity.selectors.end(), membership_->selectors.begin(),
+                              membership_->selectors.end());
   }
   if (asked.contains(Source::kNamespaces)) add_container(identity);
   if (asked.contains(Source::kLabel)) add_label(identity);
@@ -168,7 +174,8 @@ std::optional<Identity> WatchedThread::gather(const Caller& caller, Sources aske
 }
 
 std::optional<Identity> WatchedThread::identify(const Caller& caller, Sources asked,
-                                                SharedFacts& shared) {
+                                                SharedFacts& shared,
+                                                std::shared_ptr<const Membership>& latest) {
   Sources program = Sources::of(Source::kExecutable, Source::kExecutableHash);
   Sources rest = asked;
   program.bits &= asked.bits;
@@ -189,7 +196,7 @@ std::optional<Identity> WatchedThread::identify(const Caller& caller, Sources as
       if (executes) tgid_ = process;
       process = 0;
     }
-    identity = gather(caller, rest, executes && rest == Sources{}, shared);
+    identity = gather(caller, rest, executes && rest == Sources{}, shared, latest);
     if (!identity.has_value()) return std::nullopt;
     if (executable == nullptr || identity->selectors.empty()) break;
     if (rest != Sources{} && find_file(dir_.get(), "exe") != executable->found) continue;

@@ -23,6 +23,15 @@ struct SharedFacts {
   AccountNames names;
 };
 
+/// A text of control groups and what follows from it.
+struct Membership {
+  explicit Membership(std::string_view from);
+
+  std::shared_ptr<const std::string> text;
+  std::optional<CgroupFacts> facts;  ///< nothing if it was not understood
+  std::vector<Selector> selectors;
+};
+
 /// One thread's /proc entry, held open: what is read through it is this thread's or fails, whoever
 /// has its number by then. Keeps what it was told last, so that what has not changed is not taken
 /// apart anew; whether it has changed is asked each time. Not thread-safe.
@@ -32,19 +41,21 @@ class WatchedThread {
   static std::optional<WatchedThread> open(pid_t tid);
 
   [[nodiscard]] pid_t tid() const { return tid_; }
-  /// The caller's identity as far as `asked`; nothing if the thread is gone.
-  std::optional<Identity> identify(const Caller& caller, Sources asked, SharedFacts& shared);
+  /// The caller's identity as far as `asked`; nothing if the thread is gone. `latest`: the control
+  /// groups that were last taken apart of any thread; many threads are in the same.
+  std::optional<Identity> identify(const Caller& caller, Sources asked, SharedFacts& shared,
+                                   std::shared_ptr<const Membership>& latest);
 
  private:
   WatchedThread(pid_t tid, UniqueFd dir) : tid_(tid), dir_(std::move(dir)) {}
 
   /// `executes`: it was just seen to be there, executing a program.
   std::optional<Identity> gather(const Caller& caller, Sources asked, bool executes,
-                                 SharedFacts& shared);
+                                 SharedFacts& shared, std::shared_ptr<const Membership>& latest);
   /// What a file of the entry says now. It stays open in `file`.
   std::optional<std::string_view> read(UniqueFd& file, const char* name);
   bool read_status();
-  bool read_cgroups();
+  bool read_cgroups(std::shared_ptr<const Membership>& latest);
   void add_groups(Identity& identity, Sources asked, AccountNames& names) const;
   void add_executable(Identity& identity, const Executable& executable, Sources asked) const;
   void add_label(Identity& identity);
@@ -60,9 +71,7 @@ class WatchedThread {
   bool without_program_ = false;
   std::vector<gid_t> groups_;
   std::optional<bool> among_own_processes_;  ///< it is in this process's pid namespace
-  std::shared_ptr<const std::string> cgroup_text_;
-  std::optional<CgroupFacts> cgroup_;
-  std::vector<Selector> cgroup_selectors_;
+  std::shared_ptr<const Membership> membership_;
   ExecutableOfThread executable_;
 };
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 
 #include "fs/identity/cgroup.h"
@@ -213,6 +214,28 @@ TEST(IdentitySources, FollowAProcessThatIsMovedToAnotherGroup) {
   EXPECT_EQ(told().find("-a.service"), std::string::npos);
   EXPECT_NE(told(), before);
   child.end();
+}
+
+TEST(IdentitySources, OfOneInAGroupAreNoneOfOneInAnother) {
+  if (!is_root()) COFFER_SKIP("control groups need root");
+  const std::string name = "/coffer-test-" + std::to_string(::getpid());
+  const OwnGroup group(name + "-c.service");
+  if (!group.made()) COFFER_SKIP("no control groups can be made");
+  // More than are remembered, so that each is met anew with what the one before it was in.
+  std::vector<std::unique_ptr<ChildProcess>> children;
+  for (int i = 0; i < 12; ++i) {
+    children.push_back(std::make_unique<ChildProcess>([] { return true; }));
+    ASSERT_TRUE(i % 2 == 0 || group.take(children.back()->pid()));
+  }
+  for (int round = 0; round < 3; ++round) {
+    for (std::size_t i = 0; i < children.size(); ++i) {
+      const Identity identity = identity_of(children[i]->pid(), Sources::of(Source::kCgroup));
+      EXPECT_EQ(holds(identity, "systemd:id:" + name.substr(1) + "-c.service"), i % 2 == 1) << i;
+      ASSERT_NE(identity.cgroups, nullptr);
+      EXPECT_EQ(*identity.cgroups,
+                testing::content_of("/proc/" + std::to_string(children[i]->pid()) + "/cgroup"));
+    }
+  }
 }
 
 }  // namespace
