@@ -16,7 +16,7 @@ from typing import Callable
 
 from files import rename_with_flags
 from guard import LIBC
-from processes import ALICE, BOB, SELF, as_user, in_child, need, own_mount_namespace, run, wait_until
+from processes import ALICE, BOB, SELF, User, as_user, in_child, need, own_mount_namespace, run, wait_until
 from test_access import errno_of, put, read
 from test_attacks import MEMBER, AttackTest, raw
 from test_strict import aio_read, io_uring_read, signal_of
@@ -136,6 +136,28 @@ class Places(AttackTest):
             return answers
 
         self.assertEqual(in_child(within), [[errno.EACCES, 0], [0, 0], [errno.EACCES, 0]])
+
+    def test_through_an_overlay(self) -> None:
+        """There uid and gid are those of who mounted the overlay, and let in whoever uses it; a control group, program or group asked
+        for beside them is his own."""
+        need("\toverlay\n" in Path("/proc/filesystems").read_text(), "no overlayfs")
+        above, seen = self.place("above"), self.place("seen")
+        for directory in (above, seen):
+            directory.mkdir(0o755)
+        self.store.coffer("scope", "create", self.store.path, "/team")
+        self.store.grant("/team", "--selector", f"unix:uid:{SELF.uid}", "--selector", f"unix:supplementary_gid:{MEMBER.groups[0]}")
+        member = User(SELF.uid, SELF.gid, MEMBER.groups)
+        self.become(0, member, put, self.top / "team/file", b"team")
+
+        def within() -> list[int]:
+            own_mount_namespace()
+            run("mount", "-t", "tmpfs", "tmpfs", above)
+            for part in ("upper", "work"):
+                (above / part).mkdir()
+            run("mount", "-t", "overlay", "overlay", seen, "-o", f"lowerdir={self.top},upperdir={above}/upper,workdir={above}/work")
+            return [as_user(user, errno_of, read, seen / part) for user in (BOB, MEMBER) for part in ("file", "team/file")]
+
+        self.assertEqual(in_child(within), [0, errno.EACCES, 0, 0])
 
     def test_threads_of_the_kernel(self) -> None:
         """They read for whoever asks them: a loop device of a file in a strict scope gives nothing; of an ordinary one, what was opened."""
