@@ -15,6 +15,10 @@ coffer_unit_test(unit_vfs
           vfs/xattrs_test.cc
   LINKS coffer_store_test_support)
 
+coffer_unit_test(unit_file_locks
+  SOURCES vfs/file_locks_test.cc vfs/range_locks_test.cc
+  LINKS coffer_vfs)
+
 coffer_unit_test(unit_fuse
   SOURCES fuse/errno_map_test.cc fuse/mount_table_test.cc fuse/serve_test.cc
   LINKS coffer_store_test_support
