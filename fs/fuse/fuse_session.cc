@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "fs/fuse/lock_operations.h"
 #include "fs/fuse/operations.h"
 #include "fs/fuse/request_loop.h"
 #include "keystore/base/mutex.h"
@@ -20,13 +21,18 @@ namespace {
 
 class SessionRequests : public RequestSource {
  public:
-  explicit SessionRequests(fuse_session* session) : session_(session) {}
+  SessionRequests(fuse_session* session, FileLocks& locks) : session_(session), locks_(locks) {}
   [[nodiscard]] int fd() const override { return fuse_session_fd(session_); }
-  int receive(fuse_buf& buffer) override { return fuse_session_receive_buf(session_, &buffer); }
+  int receive(fuse_buf& buffer) override {
+    const int got = fuse_session_receive_buf(session_, &buffer);
+    if (got > 0) end_locks(buffer, locks_);
+    return got;
+  }
   void process(const fuse_buf& buffer) override { fuse_session_process_buf(session_, &buffer); }
 
  private:
   fuse_session* session_;
+  FileLocks& locks_;
 };
 
 std::atomic<RequestLoop*> stopped_by_signals = nullptr;
@@ -123,7 +129,7 @@ Result<void> FuseSession::serve() {
   const int flags = ::fcntl(fuse_session_fd(session), F_GETFL);
   if (::fcntl(fuse_session_fd(session), F_SETFL, flags | O_NONBLOCK) != 0)
     return Error{Code::kIo, errno, "/dev/fuse"};
-  SessionRequests requests(session);
+  SessionRequests requests(session, state_->context.vfs.file_locks());
   RequestLoop loop(requests, state_->threads);
   const auto set_loop = [this](RequestLoop* running) {
     MutexLock lock(state_->loop_mutex);
@@ -168,6 +174,8 @@ void FuseSession::forget_names(const std::vector<Place>& places) {
 
 void FuseSession::end() {
   if (!std::exchange(state_->mounted, false)) return;
+  // Whoever waits for a lock is let go while there is a session to answer by.
+  state_->context.vfs.file_locks().end();
   const int device = fuse_session_fd(state_->session.get());
   pollfd polled{.fd = device, .events = 0, .revents = 0};
   const bool gone = ::poll(&polled, 1, 0) == 1 && (polled.revents & POLLERR) != 0;

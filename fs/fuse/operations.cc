@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "fs/fuse/lock_operations.h"
 #include "fs/fuse/serve.h"
 
 namespace coffer {
@@ -26,11 +27,6 @@ fuse_entry_param entry_param(const Entry& entry) {
 }
 
 void forget_entry(Vfs& vfs, const Entry& entry) { vfs.forget(entry.inode, 1); }
-
-template <typename Handle>
-Handle& handle_of(const fuse_file_info* info) {
-  return *reinterpret_cast<Handle*>(info->fh);
-}
 
 template <typename Handle>
 void keep_handle(fuse_file_info& info, std::unique_ptr<Handle>& handle) {
@@ -75,6 +71,8 @@ void do_init(void* user_data, fuse_conn_info* connection) noexcept {
   want(FUSE_CAP_READDIRPLUS_AUTO);
   want(FUSE_CAP_EXPLICIT_INVAL_DATA);
   want(FUSE_CAP_CACHE_SYMLINKS);
+  want(FUSE_CAP_POSIX_LOCKS);
+  want(FUSE_CAP_FLOCK_LOCKS);
   // A default ACL takes the umask's place: which of the two it is, is known here.
   want(FUSE_CAP_POSIX_ACL);
   want(FUSE_CAP_DONT_MASK);
@@ -236,9 +234,15 @@ void say_how_cached(fuse_file_info& info, const FileHandle& handle) {
   info.keep_cache = handle.pages_hold ? 1 : 0;
 }
 
+/// Where nothing is to be committed, and no locks end with it, it takes no request.
+bool close_is_heard(Vfs& vfs, const FileHandle& handle) {
+  return handle.rights().contains(Right::kWrite) ||
+         vfs.file_locks().may_have_locks(handle.file->id());
+}
+
 int reply_open(fuse_req_t request, fuse_file_info info, std::unique_ptr<FileHandle>& handle) {
   say_how_cached(info, *handle);
-  info.noflush = handle->rights().contains(Right::kWrite) ? 0 : 1;  // nothing to commit
+  info.noflush = close_is_heard(context_of(request).vfs, *handle) ? 0 : 1;
   keep_handle(info, handle);
   const int answered = fuse_reply_open(request, &info);
   if (answered == 0) (void)handle.release();  // the kernel has it now; do_release takes it back
@@ -348,7 +352,11 @@ void do_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_
 
 void do_flush(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
   answer_once(request, always("flush"), inode, [&](Vfs& vfs) -> Result<void> {
-    TRY(vfs.flush(handle_of<FileHandle>(info)));
+    auto& handle = handle_of<FileHandle>(info);
+    auto flushed = vfs.flush(handle);
+    // By which the kernel says that a process closes a descriptor: its locks end here.
+    vfs.file_locks().drop(handle.file->id(), LockOwner{info->lock_owner});
+    TRY(std::move(flushed));
     vfs.when_all_seen(InodeId{inode}, [request] { fuse_reply_err(request, 0); });
     return {};
   });
@@ -390,6 +398,7 @@ void do_fallocate(fuse_req_t request, fuse_ino_t inode, int mode, off_t offset, 
   });
 }
 
+/// Its locks went when the request was received (end_locks).
 void do_release(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
   serve_status(request, always("release"), inode, [&](Vfs& vfs) -> Result<void> {
     vfs.release(take_handle<FileHandle>(info));
@@ -563,6 +572,7 @@ const fuse_lowlevel_ops& fuse_operations() {
     ops.releasedir = do_releasedir;
     ops.fsyncdir = do_fsyncdir;
     ops.statfs = do_statfs;
+    add_lock_operations(ops);
     ops.getxattr = do_getxattr;
     ops.listxattr = do_listxattr;
     ops.setxattr = do_setxattr;

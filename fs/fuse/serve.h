@@ -16,6 +16,11 @@ inline FuseContext& context_of(fuse_req_t request) {
   return *static_cast<FuseContext*>(fuse_req_userdata(request));
 }
 
+template <typename Handle>
+Handle& handle_of(const fuse_file_info* info) {
+  return *reinterpret_cast<Handle*>(info->fh);
+}
+
 inline Who caller_of(fuse_req_t request) {
   const fuse_ctx* const context = fuse_req_ctx(request);
   const Caller caller{.uid = context->uid, .gid = context->gid, .tid = context->pid};

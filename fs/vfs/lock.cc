@@ -63,6 +63,7 @@ Result<Vfs::LockedOut> Vfs::lock(const LockOptions& how) {
   // From here on nothing reaches the kernel's pages, and what was written to them before does us.
   out.withdrawn = admissions_.standing();
   for (const auto& admission : out.withdrawn) admission->withdraw(EKEYREVOKED);
+  file_locks_.reconsider();
   const auto dropped = do_by(deadline(), dropping_, [this]() -> Result<void> {
     for (const InodeId inode : inodes_.all()) drop(inode, Kept::kCopies);
     for (const InodeId view : views_.all()) drop(view, Kept::kCopies);

@@ -28,6 +28,7 @@ class OpenFile {
   OpenFile(std::unique_ptr<EncryptedFile> content, InodeTable& inodes, InodeId inode,
            std::uint64_t recorded_generation)
       : content_(std::move(content)),
+        id_(content_->keys().file),
         inodes_(inodes),
         inode_(inode),
         held_(inodes_.hold(inode)),
@@ -42,6 +43,8 @@ class OpenFile {
 
   /// Of one that has not ended.
   [[nodiscard]] EncryptedFile& content() const { return *content_; }
+  /// By which it is the same, whatever inodes and names it has.
+  [[nodiscard]] FileId id() const { return id_; }
   [[nodiscard]] InodeId inode() const { return inode_; }
 
   /// True if anything was committed since it was opened.
@@ -82,6 +85,7 @@ class OpenFile {
 
  private:
   std::unique_ptr<EncryptedFile> content_;
+  const FileId id_;
   InodeTable& inodes_;
   InodeId inode_;
   bool held_;

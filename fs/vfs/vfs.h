@@ -15,6 +15,7 @@
 #include "fs/vfs/audience.h"
 #include "fs/vfs/background.h"
 #include "fs/vfs/directory.h"
+#include "fs/vfs/file_locks.h"
 #include "fs/vfs/gate.h"
 #include "fs/vfs/inode_table.h"
 #include "fs/vfs/link_locks.h"
@@ -147,6 +148,10 @@ class Vfs {
   Result<void> flush(FileHandle& handle);
   Result<void> sync(FileHandle& handle, bool data_only);
   void release(std::unique_ptr<FileHandle> handle);
+
+  /// Those that programs have on files, to which nobody is let by this alone. Those who wait are
+  /// answered when what they have open is withdrawn.
+  FileLocks& file_locks() { return file_locks_; }
 
   // Strict scopes (strict.cc)
   /// Before each use of what is open: in a strict scope it is decided anew by who uses it, and
@@ -638,6 +643,7 @@ class Vfs {
   NewFiles new_files_;
   RemovedNodes removed_nodes_;
   Admissions admissions_;
+  FileLocks file_locks_;
   Audiences audiences_;
   Views views_;
   LinkLocks links_;

@@ -24,6 +24,7 @@ bool Vfs::reconsider(Admission& admission) {
   const auto refused = broker_.withdrawn({to.scope, who, to.rights, path}, to.key);
   if (!refused.has_value()) return false;
   admission.withdraw(refused->errno_value);
+  file_locks_.reconsider();
   options_.tell("withdrawn from process " + std::to_string(admission.who().pid) + " of uid " +
                 std::to_string(admission.who().uid) + ": " + refused->context);
   return true;

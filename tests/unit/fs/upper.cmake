@@ -20,7 +20,7 @@ coffer_unit_test(unit_file_locks
   LINKS coffer_vfs)
 
 coffer_unit_test(unit_fuse
-  SOURCES fuse/errno_map_test.cc fuse/mount_table_test.cc fuse/serve_test.cc
+  SOURCES fuse/errno_map_test.cc fuse/lock_operations_test.cc fuse/mount_table_test.cc fuse/serve_test.cc
   LINKS coffer_store_test_support
   SINGLE_THREADED)
 
