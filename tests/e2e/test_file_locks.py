@@ -5,6 +5,7 @@ What a local filesystem does is tried on one beside, with the same steps.
 
 import errno
 import os
+import random
 import signal
 import sqlite3
 import unittest
@@ -150,6 +151,32 @@ class Held(LocksTest):
             self.assertFalse(two.lock("fcntl", second, EXCLUSIVE))
 
 
+class AtRandom(LocksTest):
+    def test_random_locks_as_on_another_filesystem(self) -> None:
+        """Three processes with two descriptors each; every answer is the same here and there."""
+        chooser = random.Random(7)
+        places = list(self.files())
+        sides = [[(peer, [file, peer.open(path)]) for peer, file in self.peers(path, 3)] for path in places]
+        seen = {True: 0, False: 0}
+        for step in range(1500):
+            who, which, kind = chooser.randrange(3), chooser.randrange(2), chooser.choice(KINDS)
+            how, start, length = chooser.choice((SHARED, EXCLUSIVE, NONE)), chooser.randrange(12), chooser.randrange(6)
+            what = chooser.randrange(12)
+            answers = []
+            for side, path in zip(sides, places):
+                peer, files = side[who]
+                if what == 0:
+                    peer(os.close, files[which])
+                    files[which] = peer.open(path)
+                elif what < 4 and kind != "flock" and how != NONE:
+                    answers.append(peer(in_the_way, kind, files[which], how, start, length)[:3])
+                else:
+                    answers.append(peer.lock(kind, files[which], how, start, length))
+                    seen[answers[-1]] += 1
+            self.assertEqual(answers[:1], answers[1:], (step, who, which, kind, how, start, length))
+        self.assertGreater(min(seen.values()), 100)
+
+
 class Different(LocksTest):
     """What the daemon can't know of them."""
 
@@ -259,6 +286,25 @@ class Waiting(LocksTest):
 
             in_processes([count] * 50)
             self.assert_content(path, b"500")
+
+    def test_signals_all_the_time(self) -> None:
+        """Each wait is interrupted and begun anew over and over; none is lost, and nobody has it twice."""
+        for kind in KINDS:
+            path = self.dir / kind
+            write_file(path, b"0")
+
+            def count(path: Path = path, kind: str = kind) -> None:
+                signal.signal(signal.SIGALRM, lambda *_: None)
+                signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+                file = os.open(path, os.O_RDWR)
+                for _ in range(60):
+                    lock(kind, file, EXCLUSIVE, wait=True)
+                    number = int(os.pread(file, 20, 0))
+                    os.pwrite(file, str(number + 1).encode(), 0)
+                    lock(kind, file, NONE)
+
+            in_processes([count] * 10)
+            self.assert_content(path, b"600")
 
 
 class Databases(LocksTest):
