@@ -234,7 +234,7 @@ void say_how_cached(fuse_file_info& info, const FileHandle& handle) {
   info.keep_cache = handle.pages_hold ? 1 : 0;
 }
 
-/// Where nothing is to be committed, and no locks end with it, it takes no request.
+/// Where nothing is to be committed and no locks end with it, a close takes no request.
 bool close_is_heard(Vfs& vfs, const FileHandle& handle) {
   return handle.rights().contains(Right::kWrite) ||
          vfs.file_locks().may_have_locks(handle.file->id());
@@ -353,7 +353,8 @@ void do_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_
 void do_flush(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) noexcept {
   answer_once(request, always("flush"), inode, [&](Vfs& vfs) -> Result<void> {
     auto& handle = handle_of<FileHandle>(info);
-    auto flushed = vfs.flush(handle);
+    Result<void> flushed;
+    if (handle.rights().contains(Right::kWrite)) flushed = vfs.flush(handle);
     // By which the kernel says that a process closes a descriptor: its locks end here.
     vfs.file_locks().drop(handle.file->id(), LockOwner{info->lock_owner});
     TRY(std::move(flushed));
