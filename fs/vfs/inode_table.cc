@@ -60,28 +60,20 @@ bool InodeTable::forget(InodeId id, std::uint64_t references) {
 bool InodeTable::note_opened(InodeId id, FileId file, std::uint64_t generation) {
   WriteLock lock(mutex_);
   const auto found = inodes_.find(id);
-  if (found == inodes_.end()) return false;
-  Inode& inode = found->second;
-  // The backing's inode may have been freed and be another file's by now.
-  const bool same = inode.file == file && inode.generation == generation && !inode.mixed;
-  inode.file = file;
-  inode.generation = generation;
-  inode.mixed = false;
-  return same;
+  return found != inodes_.end() && found->second.shown.open(file, generation);
 }
 
 void InodeTable::note_changed(InodeId id, std::uint64_t generation) {
   WriteLock lock(mutex_);
   const auto found = inodes_.find(id);
-  if (found == inodes_.end() || found->second.generation >= generation) return;
-  found->second.generation = generation;
-  found->second.mixed = true;
+  if (found != inodes_.end()) found->second.shown.change(generation);
 }
 
 std::uint64_t InodeTable::noted_generation(InodeId id, FileId file) const {
   ReadLock lock(mutex_);
   const auto found = inodes_.find(id);
-  return found != inodes_.end() && found->second.file == file ? found->second.generation : 0;
+  if (found == inodes_.end() || found->second.shown.file != file) return 0;
+  return found->second.shown.generation;
 }
 
 void InodeTable::release_if_unused(InodeId id) {

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "fs/vfs/shown_state.h"
 #include "fs/vfs/types.h"
 #include "keystore/base/mutex.h"
 
@@ -98,9 +99,7 @@ class InodeTable {
     std::uint64_t references = 0;
     std::uint64_t children = 0;  ///< places that name it as their parent
     std::vector<Place> places;
-    FileId file = {};              // whose content was handed out last
-    std::uint64_t generation = 0;  // in its newest state; 0: none was
-    bool mixed = false;            // and in older ones, too, since it was opened last
+    ShownState shown = {};
   };
 
   void add_place(Inode& inode, const Place& place) REQUIRES(mutex_);

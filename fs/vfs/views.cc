@@ -74,11 +74,7 @@ bool Views::opened(InodeId id, FileId file, std::uint64_t generation) {
   View& view = found->second;
   ++view.handles;
   view.has_pages = true;
-  const bool same = view.shown == file && view.generation == generation && !view.mixed;
-  view.shown = file;
-  view.generation = generation;
-  view.mixed = false;
-  return same;
+  return view.shown.open(file, generation);
 }
 
 void Views::closed(InodeId id) {
@@ -93,12 +89,7 @@ void Views::note_changed(InodeId file, std::uint64_t generation) {
   WriteLock lock(mutex_);
   const auto found = files_.find(file);
   if (found == files_.end()) return;
-  for (const InodeId id : found->second) {
-    View& view = views_.at(id);
-    if (view.generation >= generation) continue;
-    view.generation = generation;
-    view.mixed = true;
-  }
+  for (const InodeId id : found->second) views_.at(id).shown.change(generation);
 }
 
 std::vector<InodeId> Views::written(InodeId file) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "fs/vfs/audience.h"
+#include "fs/vfs/shown_state.h"
 #include "fs/vfs/types.h"
 #include "keystore/base/mutex.h"
 
@@ -58,9 +59,7 @@ class Views {
     std::uint64_t references = 0;
     std::uint64_t handles = 0;
     bool has_pages = false;
-    FileId shown = {};             // whose content was handed out last
-    std::uint64_t generation = 0;  // in its newest state
-    bool mixed = false;            // pages may be there of other states, too
+    ShownState shown = {};
   };
 
   std::atomic<bool> any_ = false;
