@@ -65,10 +65,7 @@ class Peer:
     @staticmethod
     def _become(user: User) -> None:
         signal.signal(signal.SIGUSR1, _raise)
-        if user != SELF:
-            os.setgroups(user.groups)
-            os.setresgid(user.gid, user.gid, user.gid)
-            os.setresuid(user.uid, user.uid, user.uid)
+        user.be()
 
     @staticmethod
     def _serve(theirs: socket.socket) -> None:

@@ -59,6 +59,13 @@ class User:
                     os.chown(path, self.uid, self.gid)
         return path
 
+    def be(self) -> None:
+        """The process that calls it is the user's from here on."""
+        if self != SELF:
+            os.setgroups(self.groups)
+            os.setresgid(self.gid, self.gid, self.gid)
+            os.setresuid(self.uid, self.uid, self.uid)
+
     def environment(self) -> dict[str, str]:
         return {
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -151,10 +158,7 @@ def as_user(user: User, function: Callable, *arguments: Any) -> Any:
     if child == 0:
         os.close(reader)
         try:
-            if user != SELF:
-                os.setgroups(user.groups)
-                os.setresgid(user.gid, user.gid, user.gid)
-                os.setresuid(user.uid, user.uid, user.uid)
+            user.be()
             answer = (True, function(*arguments))
         except BaseException as failure:  # pylint: disable=broad-except
             answer = (False, failure)

@@ -229,9 +229,7 @@ class Credentials(AttackTest):
         self.store.grant("/", "--selector", "unix:gid:0")
 
         def within(user: User) -> tuple[int, int, int]:
-            os.setgroups(user.groups)
-            os.setresgid(user.gid, user.gid, user.gid)
-            os.setresuid(user.uid, user.uid, user.uid)
+            user.be()
             LIBC.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: its own /proc is root's otherwise
             if LIBC.unshare(0x10000000) != 0:  # CLONE_NEWUSER
                 raise OSError(ctypes.get_errno(), "unshare")

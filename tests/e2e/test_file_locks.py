@@ -271,40 +271,33 @@ class Waiting(LocksTest):
             self.assertTrue(two.lock("fcntl", second, NONE, 1, 1))
             self.assertIsNone(one.result(SOON))
 
-    def test_fifty_count_together(self) -> None:
+    def count_together(self, processes: int, rounds: int, prepare: Callable[[], None] = lambda: None) -> None:
         for kind in KINDS:
             path = self.dir / kind
             write_file(path, b"0")
 
             def count(path: Path = path, kind: str = kind) -> None:
+                prepare()
                 file = os.open(path, os.O_RDWR)
-                for _ in range(10):
+                for _ in range(rounds):
                     lock(kind, file, EXCLUSIVE, wait=True)
                     number = int(os.pread(file, 20, 0))
                     os.pwrite(file, str(number + 1).encode(), 0)
                     lock(kind, file, NONE)
 
-            in_processes([count] * 50)
-            self.assert_content(path, b"500")
+            in_processes([count] * processes)
+            self.assert_content(path, str(processes * rounds).encode())
+
+    def test_fifty_count_together(self) -> None:
+        self.count_together(50, 10)
 
     def test_signals_all_the_time(self) -> None:
         """Each wait is interrupted and begun anew over and over; none is lost, and nobody has it twice."""
-        for kind in KINDS:
-            path = self.dir / kind
-            write_file(path, b"0")
+        def be_interrupted() -> None:
+            signal.signal(signal.SIGALRM, lambda *_: None)
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
 
-            def count(path: Path = path, kind: str = kind) -> None:
-                signal.signal(signal.SIGALRM, lambda *_: None)
-                signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
-                file = os.open(path, os.O_RDWR)
-                for _ in range(60):
-                    lock(kind, file, EXCLUSIVE, wait=True)
-                    number = int(os.pread(file, 20, 0))
-                    os.pwrite(file, str(number + 1).encode(), 0)
-                    lock(kind, file, NONE)
-
-            in_processes([count] * 10)
-            self.assert_content(path, b"600")
+        self.count_together(10, 60, be_interrupted)
 
 
 class Databases(LocksTest):

@@ -15,11 +15,11 @@ import sys
 import time
 import unittest
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from files import fallocate, random_bytes
+from peers import Peer
 from processes import ALICE, BOB, User, alive, as_user, in_processes, wait_until
 from test_access import AccessTest, put, read
 
@@ -27,53 +27,41 @@ PAGE = 4096
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2
 
 
-class Reader:
-    """A process of `user`: evaluates what it is told, with an open descriptor and a mapping of the file at hand."""
+_memory: mmap.mmap
+
+
+def keep_mapped(file: int) -> None:
+    global _memory
+    _memory = mmap.mmap(file, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+
+
+def mapped() -> bytes:
+    return _memory[:]
+
+
+class Reader(Peer):
+    """A process of `user` with an open descriptor and a mapping of the file at hand."""
 
     def __init__(self, user: User, path: Path) -> None:
-        self.connection, other = get_context("fork").Pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                self.connection.close()
-                self._serve(user, path, other)
-            finally:
-                os._exit(0)
-        other.close()
-
-    @staticmethod
-    def _serve(user: User, path: Path, connection) -> None:
-        os.setgroups([])
-        os.setresgid(user.gid, user.gid, user.gid)
-        os.setresuid(user.uid, user.uid, user.uid)
-        file = os.open(path, os.O_RDONLY)
-        memory = mmap.mmap(file, 0, mmap.MAP_SHARED, mmap.PROT_READ)
-        questions = {
-            "pread": lambda: os.pread(file, 1 << 20, 0),
-            "mapped": lambda: memory[:],
-            "size": lambda: os.fstat(file).st_size,
-            "path size": lambda: os.stat(path).st_size,
-            "mode": lambda: stat.S_IMODE(os.stat(path).st_mode),
-            "mtime": lambda: os.stat(path).st_mtime_ns,
-            "links": lambda: os.fstat(file).st_nlink,
-            "anew": lambda: read(path),
+        super().__init__(user)
+        file = self.open(path, os.O_RDONLY)
+        self(keep_mapped, file)
+        self.questions: dict[str, Callable[[], Any]] = {
+            "pread": lambda: self(os.pread, file, 1 << 20, 0),
+            "mapped": lambda: self(mapped),
+            "size": lambda: self(os.fstat, file).st_size,
+            "path size": lambda: self(os.stat, path).st_size,
+            "mode": lambda: stat.S_IMODE(self(os.stat, path).st_mode),
+            "mtime": lambda: self(os.stat, path).st_mtime_ns,
+            "links": lambda: self(os.fstat, file).st_nlink,
+            "anew": lambda: self(read, path),
         }
-        connection.send(None)
-        while (question := connection.recv()) is not None:
-            try:
-                connection.send(questions[question]())
-            except OSError as failure:
-                connection.send(failure.errno)
 
-    def ask(self, question: str):
-        self.connection.send(question)
-        if not self.connection.poll(20):
-            raise AssertionError(f"no answer: {question}")
-        return self.connection.recv()
+    def ask(self, question: str) -> Any:
+        return self.questions[question]()
 
-    def end(self) -> None:
-        self.connection.close()
-        os.waitpid(self.pid, 0)
+    def result(self, timeout: float = 20.0) -> Any:
+        return super().result(timeout)
 
 
 class ViewsTest(AccessTest):
@@ -93,7 +81,6 @@ class ViewsTest(AccessTest):
     def reader(self, user: User = BOB) -> Reader:
         reader = Reader(user, self.path)
         self.addCleanup(reader.end)
-        self.assertIsNone(reader.connection.recv())
         self.assertEqual(reader.ask("pread"), reader.ask("mapped"))  # which the kernel keeps from here on
         return reader
 
@@ -207,8 +194,7 @@ class UnderLoad(ViewsTest):
                     struct.pack_into("<Q", written, 8 * index, number)
 
         def check(index: int, user: User) -> None:
-            os.setresgid(user.gid, user.gid, user.gid)
-            os.setresuid(user.uid, user.uid, user.uid)
+            user.be()
             rounds = 0
             with open(paths[index], "rb", buffering=0) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as memory:
                 while time.monotonic() < end:
@@ -265,21 +251,17 @@ class NobodyWaitsForEver(ViewsTest):
             self.assertEqual(os.waitstatus_to_exitcode(status), 0, f"job {index}")
             self.assertTrue(counts[index], f"job {index} was never done")
 
-    def be(self, user: User) -> None:
-        os.setresgid(user.gid, user.gid, user.gid)
-        os.setresuid(user.uid, user.uid, user.uid)
-
     def reads(self, user: User, path: Path) -> Callable[[], None]:
         def job() -> None:
             if os.geteuid() == 0:
-                self.be(user)
+                user.be()
             read(path)
         return job
 
     def refused(self, user: User, path: Path) -> Callable[[], None]:
         def job() -> None:
             if os.geteuid() == 0:
-                self.be(user)
+                user.be()
             with contextlib.suppress(PermissionError):
                 os.utime(path)
         return job
@@ -345,7 +327,7 @@ class NobodyWaitsForEver(ViewsTest):
             if pid == 0:
                 with contextlib.suppress(OSError):
                     if user:
-                        self.be(user)
+                        user.be()
                     file = os.open(path, os.O_RDWR if user is None else os.O_RDONLY)
                     while not stop[0]:
                         if user is None:

@@ -39,10 +39,7 @@ class Use:
 
     def _run(self, user: User, prepare: Callable[[], Callable[[], None]]) -> None:
         try:
-            if user != SELF:
-                os.setgroups(user.groups)
-                os.setresgid(user.gid, user.gid, user.gid)
-                os.setresuid(user.uid, user.uid, user.uid)
+            user.be()
             use = prepare()
             count = 0
             while True:
