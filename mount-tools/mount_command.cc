@@ -232,6 +232,7 @@ Result<void> mount_and_serve(const MountCommand& command, const Parsed& parsed,
                          facts.mountpoint);
           }
         }));
+    TRY(mounter.raise_read_ahead());
     facts.hardening = harden_daemon(command.filter_calls, logger);
     facts.since = store->session().clock->unix_seconds();
     const std::string control = control_path(facts.mountpoint);

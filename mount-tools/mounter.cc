@@ -25,6 +25,7 @@ namespace coffer {
 namespace {
 
 constexpr char kMount = 'm';
+constexpr char kRaiseReadAhead = 'r';
 constexpr char kUnmount = 'u';
 constexpr std::size_t kLongestContext = 8 * 1024;
 
@@ -134,6 +135,7 @@ class Work {
     char request = 0;
     while (is_asked() && ::read(socket_.get(), &request, 1) == 1) {
       if (request == kMount) answer(socket_.get(), mount());
+      if (request == kRaiseReadAhead) answer(socket_.get(), raise_read_ahead());
       if (request == kUnmount) answer(socket_.get(), unmount());
     }
     if (daemon_ended_) give_up_on_connection();
@@ -181,6 +183,11 @@ class Work {
     if (has_capability(CAP_SYS_ADMIN))
       (void)give_up_privileges(std::array{CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH});
     return device;
+  }
+
+  Result<UniqueFd> raise_read_ahead() const {
+    if (mounted_.has_value()) coffer::raise_read_ahead(mounted_->device);
+    return UniqueFd();
   }
 
   Result<UniqueFd> unmount() {
@@ -246,6 +253,11 @@ Result<UniqueFd> Mounter::mount() {
   UniqueFd device = TRY(ask(kMount));
   if (!device.valid()) return Error{Code::kIo, 0, "/dev/fuse was not passed on"};
   return device;
+}
+
+Result<void> Mounter::raise_read_ahead() {
+  TRY(ask(kRaiseReadAhead));
+  return {};
 }
 
 Result<void> Mounter::unmount() {

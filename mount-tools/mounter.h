@@ -24,6 +24,8 @@ class Mounter {
 
   /// As `mount_device` does.
   Result<UniqueFd> mount();
+  /// Of the mount, where the right to do so is left. Once its session has begun.
+  Result<void> raise_read_ahead();
   /// Lazily: whoever uses the mount still is cut off by the device's end. kMoved if something else
   /// is mounted there by now.
   Result<void> unmount();

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <thread>
 #include <utility>
 
@@ -72,6 +73,19 @@ class StopSignals {
   }
 };
 
+/// Answers the kernel's first request, which it made when it mounted: what both sides can do.
+Result<void> negotiate(fuse_session* session) {
+  fuse_buf request{};
+  int got = 0;
+  do {
+    got = fuse_session_receive_buf(session, &request);
+  } while (got == -EINTR);
+  if (got > 0) fuse_session_process_buf(session, &request);
+  std::free(request.mem);  // NOLINT(cppcoreguidelines-no-malloc): libfuse's
+  if (got > 0 && fuse_session_exited(session) == 0) return {};
+  return Error{Code::kIo, got < 0 ? -got : 0, "the kernel and libfuse did not agree on the mount"};
+}
+
 }  // namespace
 
 struct FuseSession::State {
@@ -121,7 +135,9 @@ Result<std::unique_ptr<FuseSession>> FuseSession::begin(Vfs& vfs, UniqueFd devic
         (void)fuse_lowlevel_notify_inval_inode(session, inode.value, from, 0);
         if (what == Vfs::Kept::kCopies) context->buffers.wipe_idle();
       });
-  return std::unique_ptr<FuseSession>(new FuseSession(std::move(state)));
+  std::unique_ptr<FuseSession> session(new FuseSession(std::move(state)));
+  TRY(negotiate(session->state_->session.get()));
+  return session;
 }
 
 Result<void> FuseSession::serve() {

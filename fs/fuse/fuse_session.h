@@ -18,8 +18,8 @@ class FuseSession {
   /// Takes the mount away: called once, when nobody answers any more and it still is there.
   using Unmount = std::function<void()>;
 
-  /// Over a device that `mount_device` gave. `threads`: 0 for as many as processors, at least 4.
-  /// `vfs` and `logger` outlive the session.
+  /// Over a device that `mount_device` gave; what the kernel can do is agreed on with it.
+  /// `threads`: 0 for as many as processors, at least 4. `vfs` and `logger` outlive the session.
   static Result<std::unique_ptr<FuseSession>> begin(Vfs& vfs, UniqueFd device, unsigned threads,
                                                     spdlog::logger& logger, Unmount unmount);
   /// Unmounts if it still is.

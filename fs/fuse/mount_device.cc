@@ -7,13 +7,14 @@
 #include <cerrno>
 #include <fstream>
 
-#include "fs/fuse/mount_table.h"
 #include "fs/fuse/operations.h"
 
 namespace coffer {
 namespace {
 
-constexpr unsigned kReadAheadKb = 1024;
+/// Several requests, so that several threads answer one reader. Of a FUSE file it is 128 unless
+/// root says otherwise.
+constexpr unsigned kReadAheadKb = 4096;
 
 Result<void> check_mountpoint(const std::string& path) {
   struct stat status {};
@@ -33,15 +34,6 @@ Result<void> check_mountpoint(const std::string& path) {
     return Error{Code::kDenied, errno, "/dev/fuse; let root run: chmod 666 /dev/fuse"};
   }
   return {};
-}
-
-/// The kernel reads ahead 128 KiB of a FUSE file unless root says otherwise. By the kernel's table:
-/// the mount itself must not be touched.
-void raise_read_ahead(const std::string& mountpoint) {
-  const auto mounted = find_mount(mountpoint);
-  if (!mounted) return;
-  std::ofstream setting("/sys/class/bdi/" + mounted->device + "/read_ahead_kb");
-  setting << kReadAheadKb << '\n';
 }
 
 std::string joined_options(const MountOptions& options) {
@@ -82,9 +74,13 @@ Result<UniqueFd> mount_device(const MountOptions& options) {
     fuse_session_unmount(session.get());
     return errno_error(reason, "/dev/fuse");
   }
-  raise_read_ahead(options.mountpoint);
   // The session goes, what is mounted stays.
   return device;
+}
+
+void raise_read_ahead(const std::string& device) {
+  std::ofstream setting("/sys/class/bdi/" + device + "/read_ahead_kb");
+  setting << kReadAheadKb << '\n';
 }
 
 }  // namespace coffer

@@ -23,4 +23,8 @@ struct MountOptions {
 /// process that ends soon: libfuse's copy of the mount point's name is never freed.
 Result<UniqueFd> mount_device(const MountOptions& options);
 
+/// Has the kernel read further ahead in the files of a mount, where this process may say so.
+/// `device` as the kernel's mount table has it. Once the session has begun: that sets it back.
+void raise_read_ahead(const std::string& device);
+
 }  // namespace coffer

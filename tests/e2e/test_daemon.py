@@ -52,6 +52,13 @@ class Status(CofferTest):
         mount.umount()
         self.assertNotIn(str(mount.path), coffer("status").out)
 
+    def test_the_kernel_reads_ahead(self) -> None:
+        """Far enough for several requests at once: by the kernel's own setting, which the mount's first request sets back."""
+        need_root()
+        device = os.stat(self.new_mount(self.new_store()).path).st_dev
+        setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+        self.assertEqual(setting.read_text(), "4096\n")
+
     def test_requests_of_any_kind(self) -> None:
         """Whatever is sent to it, a mount answers, and goes on."""
         mount = self.new_mount(self.new_store())
