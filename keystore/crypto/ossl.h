@@ -21,7 +21,6 @@ template <typename T, auto Free>
 using OsslPtr = std::unique_ptr<T, OsslFree<Free>>;
 
 using CipherContext = OsslPtr<EVP_CIPHER_CTX, EVP_CIPHER_CTX_free>;
-using MacContext = OsslPtr<EVP_MAC_CTX, EVP_MAC_CTX_free>;
 using DigestContext = OsslPtr<EVP_MD_CTX, EVP_MD_CTX_free>;
 
 /// A call that fails only when memory is out or OpenSSL is broken: nothing safe is left to do.

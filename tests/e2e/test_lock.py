@@ -23,11 +23,13 @@ from read_store import DEK, KEK, POLICY_KEY, SCOPE_SECRET, Keystore, hkdf  # noq
 
 from files import random_bytes
 from harness import CofferTest
+from hmac_states import hmac_states
 from processes import ALICE, MEMFD_SECRET, SELF, Outcome, as_user, coffer, need_root, refuse, run
 from stores import Mount, Store
 from test_access import errno_of, put, read
 from test_withdrawal import PAGE, Use, listing, mapped, reading
 
+MAC_KEYS = {"records", "directories", "bindings", "header", "journal"}
 PASSPHRASE = "correct horse of the lock's own test"
 
 
@@ -402,6 +404,9 @@ class MemoryTest(LockTest):
             for info in ("content/aes-256-gcm", "header", "journal", "xattrs/aes-256-gcm", "commitment"):
                 if info != "commitment":
                     secrets[f"dek {file.hex()} {info}"] = hkdf(dek, file + version.to_bytes(4, "little"), f"coffer/1/{info}")
+        for name in [name for name in secrets if any(word in MAC_KEYS for word in name.split())]:
+            for side, state in zip(("inner", "outer"), hmac_states(secrets[name])):
+                secrets[f"{name}, {side} state"] = state
         return secrets
 
 
@@ -435,8 +440,10 @@ class Memory(MemoryTest):
         secrets = self.secrets()
         before = found_in(self.mount.pid, secrets | {"read": read_marker, "written": written_marker})
         # The search finds what is there: keys of open files, of scopes, of the keystore, and of what is to be made next.
-        self.assertTrue({"policy records", "read", "written"} <= set(before), sorted(before))
-        self.assertGreater(sum("header" in name for name in before), 3, sorted(before))
+        self.assertTrue({"read", "written"} <= set(before), sorted(before))
+        for side in ("inner", "outer"):
+            self.assertIn(f"policy records, {side} state", before)
+            self.assertGreater(sum(name.endswith(f"header, {side} state") for name in before), 3, sorted(before))
         # Where the kernel has memfd_secret(2), what lies in the locked heap is not to be seen from outside at any time.
         if "secretmem" not in Path(f"/proc/{self.mount.pid}/maps").read_text():
             self.assertTrue({"master", "kek 1.1", "kek 2.1", "scope 1"} <= set(before), sorted(before))
