@@ -90,7 +90,7 @@ Result<int> run_unlock(const LockCommand& command) {
     return 0;
   }
   PassphraseSource source;
-  if (status.value("master_key", std::string()).starts_with("passphrase:")) {
+  if (may_ask(status.value("master_key", std::string()))) {
     // Asked for before the mount is: it waits for nobody who types.
     const auto passphrase =
         std::make_shared<const SecretBytes>(TRY(passphrase_source(command.passphrase)(false)));

@@ -2,19 +2,30 @@
 
 #include <string_view>
 
+#include "keystore/kms/bounded_kms.h"
 #include "keystore/kms/local_kms.h"
+#include "keystore/kms/pkcs11_kms.h"
 
 namespace coffer {
 namespace {
 
 constexpr std::string_view kLocal = "local:";
 constexpr std::string_view kPassphrase = "passphrase:";
+constexpr std::string_view kPkcs11 = "pkcs11:";
 
 /// Repeats no more than the scheme: someone may have typed a passphrase after it.
 Error unknown_uri(const std::string& uri) {
   return {Code::kInvalid, 0,
           "no KMS provider for '" + uri.substr(0, uri.find(':')) +
-              "' URIs of this form (there are local:PATH and passphrase:)"};
+              "' URIs of this form (there are local:PATH, passphrase: and pkcs11:TOKEN-URI)"};
+}
+
+/// How long somebody waits who can't be killed.
+constexpr std::chrono::seconds kDeadline{10};
+
+Result<std::unique_ptr<MasterKms>> bounded(Result<std::unique_ptr<MasterKms>> master) {
+  if (!master) return master;
+  return std::unique_ptr<MasterKms>(std::make_unique<BoundedKms>(*std::move(master), kDeadline));
 }
 
 Result<std::string> key_file_path(const std::string& uri) {
@@ -31,6 +42,7 @@ Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
                                                  const PassphraseSource& passphrase) {
   if (uri.starts_with(kLocal)) return create_key_file_master(uri, TRY(key_file_path(uri)));
   if (uri == kPassphrase) return create_passphrase_master(passphrase);
+  if (uri.starts_with(kPkcs11)) return bounded(create_pkcs11_master(uri, passphrase));
   return unknown_uri(uri);
 }
 
@@ -39,7 +51,13 @@ Result<std::unique_ptr<MasterKms>> open_master(const MasterKeyRecord& record,
   if (record.uri.starts_with(kLocal))
     return open_key_file_master(record, TRY(key_file_path(record.uri)));
   if (record.uri == kPassphrase) return open_passphrase_master(record, passphrase);
+  if (record.uri.starts_with(kPkcs11)) return bounded(open_pkcs11_master(record, passphrase));
   return unknown_uri(record.uri);
+}
+
+bool may_ask(const std::string& uri) {
+  return uri == kPassphrase ||
+         (uri.starts_with(kPkcs11) && uri.find("pin-source=") == std::string::npos);
 }
 
 }  // namespace coffer

@@ -36,10 +36,12 @@ class MasterKms {
   [[nodiscard]] virtual MasterKeyRecord describe() const = 0;
 };
 
-/// Asks for a passphrase; `confirm` when a new one is being set, so that it is typed twice.
+/// Asks for a passphrase, or a token's PIN; `confirm` when a new one is being set, so that it is
+/// typed twice.
 using PassphraseSource = std::function<Result<SecretBytes>(bool confirm)>;
 
-/// Makes a new master key, or takes up an existing one, for `uri` (`local:PATH`, `passphrase:`).
+/// Makes a new master key, or takes up an existing one, for `uri` (`local:PATH`, `passphrase:`,
+/// `pkcs11:TOKEN-URI`).
 /// kInvalid for a URI that no provider knows.
 Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
                                                  const PassphraseSource& passphrase);
@@ -48,5 +50,8 @@ Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
 /// another one, kKeyUnavailable if it can't be had.
 Result<std::unique_ptr<MasterKms>> open_master(const MasterKeyRecord& record,
                                                const PassphraseSource& passphrase);
+
+/// True if to open a master key of this URI takes a passphrase or PIN that is not on this machine.
+bool may_ask(const std::string& uri);
 
 }  // namespace coffer

@@ -16,9 +16,10 @@ from processes import SELF, Outcome, User, alive, coffer, run, wait_until
 
 
 class Store:
-    """A store of `user`, made by coffer init, with its key outside."""
+    """A store of `user`, made by coffer init, with its key outside: in a file, from a passphrase (or PIN), or where `kms` says."""
 
-    def __init__(self, directory: Path, *, user: User = SELF, init: Sequence[str | Path] = (), passphrase: str = "") -> None:
+    def __init__(self, directory: Path, *, user: User = SELF, init: Sequence[str | Path] = (), passphrase: str = "",
+                 kms: str = "") -> None:
         self.path = directory
         self.user = user
         self.secret: tuple[str | Path, ...] = ()
@@ -29,10 +30,9 @@ class Store:
             secret_file.write_text(passphrase + "\n")
             os.chmod(secret_file, 0o644)
             self.secret = ("--passphrase-file", secret_file)
-        else:
+        elif not kms:
             self.key = user.home / f"{name}.key"
-        kms = f"local:{self.key}" if self.key else "passphrase:"
-        self.coffer("init", directory, "--kms", kms, *init)
+        self.coffer("init", directory, "--kms", kms or (f"local:{self.key}" if self.key else "passphrase:"), *init)
 
     def coffer(self, *words: str | Path, **options: Any) -> Outcome:
         """Runs the binary as the store's user, with the store's passphrase."""

@@ -23,6 +23,7 @@ struct KmsSetting {
 struct KmsProvider {
   std::string name;
   std::function<KmsSetting()> set_up;
+  std::function<bool()> is_there = [] { return true; };  ///< what it is tried with
 };
 
 inline void PrintTo(const KmsProvider& provider, std::ostream* out) { *out << provider.name; }
@@ -32,7 +33,7 @@ inline void PrintTo(const KmsProvider& provider, std::ostream* out) { *out << pr
 /// kms_provider_name).
 class MasterKmsContract : public ::testing::TestWithParam<KmsProvider> {
  protected:
-  MasterKmsContract();
+  void SetUp() override;
   std::unique_ptr<MasterKms> open_first();
 
   KmsSetting setting_;

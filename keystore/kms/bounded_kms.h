@@ -1,0 +1,32 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+
+#include "keystore/kms/master_kms.h"
+
+namespace coffer {
+
+/// A master key that answers in time, whatever becomes of it: who waits for a key in the kernel
+/// can't be killed. A call that takes longer than the deadline is kKeyUnavailable, and goes on by
+/// itself; while some do, no more are begun. Thread-safe if the master key is.
+class BoundedKms final : public MasterKms {
+ public:
+  BoundedKms(std::shared_ptr<MasterKms> master, std::chrono::milliseconds deadline);
+
+  Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
+  Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
+  [[nodiscard]] MasterKeyRecord describe() const override;
+
+ private:
+  template <typename T>
+  Result<T> in_time(std::function<Result<T>(MasterKms&)> call) const;
+
+  const std::shared_ptr<MasterKms> master_;
+  const std::chrono::milliseconds deadline_;
+  const std::shared_ptr<std::atomic<unsigned>> late_;  ///< calls past their deadline
+};
+
+}  // namespace coffer

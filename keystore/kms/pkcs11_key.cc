@@ -1,0 +1,398 @@
+#include "keystore/kms/pkcs11_key.h"
+
+#include <fcntl.h>
+#include <p11-kit/p11-kit.h>
+#include <p11-kit/pkcs11.h>
+#include <p11-kit/uri.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "keystore/base/atomic_file.h"
+#include "keystore/base/mutex.h"
+#include "keystore/base/unique_fd.h"
+#include "keystore/crypto/random.h"
+
+namespace coffer {
+namespace {
+
+constexpr const char* kModuleVariable = "COFFER_PKCS11_MODULE";
+constexpr std::size_t kNonceSize = 12;
+constexpr std::size_t kTagSize = 16;
+constexpr std::size_t kKeySize = 32;
+constexpr std::size_t kLongestPin = 255;
+
+struct FreeUri {
+  void operator()(P11KitUri* uri) const { p11_kit_uri_free(uri); }
+};
+using Uri = std::unique_ptr<P11KitUri, FreeUri>;
+
+std::string last_words() {
+  const char* const words = p11_kit_message();
+  return words != nullptr ? words : "no reason given";
+}
+
+std::string words_of(CK_RV outcome) {
+  const char* const words = p11_kit_strerror(outcome);
+  return words != nullptr ? words : "error " + std::to_string(outcome);
+}
+
+Error unavailable(const std::string& what, CK_RV outcome) {
+  return {Code::kKeyUnavailable, 0, what + ": " + words_of(outcome)};
+}
+
+Result<Uri> parse(const std::string& text) {
+  Uri uri(p11_kit_uri_new());
+  if (uri == nullptr) throw std::bad_alloc();
+  const int outcome = p11_kit_uri_parse(text.c_str(), P11_KIT_URI_FOR_ANY, uri.get());
+  if (outcome != P11_KIT_URI_OK || p11_kit_uri_any_unrecognized(uri.get()) != 0) {
+    return Error{Code::kInvalid, 0,
+                 "not a PKCS#11 URI as RFC 7512 has them: pkcs11:token=…;object=…"};
+  }
+  if (p11_kit_uri_get_pin_value(uri.get()) != nullptr) {
+    return Error{Code::kInvalid, 0,
+                 "a PIN in a URI would be put on record; put it into a file of mode 600 and say "
+                 "?pin-source=/PATH"};
+  }
+  if (p11_kit_uri_get_module_path(uri.get()) != nullptr ||
+      p11_kit_uri_get_module_name(uri.get()) != nullptr) {
+    return Error{
+        Code::kInvalid, 0,
+        std::string("which module is loaded is no affair of a keystore's: register it with "
+                    "p11-kit (a file in /etc/pkcs11/modules), or set ") +
+            kModuleVariable};
+  }
+  return uri;
+}
+
+/// The libraries that talk to tokens.
+class Modules {
+ public:
+  static Result<Modules> load();
+  Modules(Modules&& other) noexcept
+      : all_(std::exchange(other.all_, nullptr)), one_(std::exchange(other.one_, nullptr)) {}
+  Modules& operator=(Modules&&) = delete;
+  ~Modules() {
+    if (all_ != nullptr) p11_kit_modules_finalize_and_release(all_);
+    if (one_ == nullptr) return;
+    p11_kit_module_finalize(one_);
+    p11_kit_module_release(one_);
+  }
+
+  [[nodiscard]] std::vector<CK_FUNCTION_LIST*> list() const {
+    if (one_ != nullptr) return {one_};
+    std::vector<CK_FUNCTION_LIST*> list;
+    for (CK_FUNCTION_LIST** each = all_; *each != nullptr; ++each) list.push_back(*each);
+    return list;
+  }
+
+ private:
+  Modules(CK_FUNCTION_LIST** all, CK_FUNCTION_LIST* one) : all_(all), one_(one) {}
+  CK_FUNCTION_LIST** all_;
+  CK_FUNCTION_LIST* one_;
+};
+
+Result<Modules> Modules::load() {
+  const char* const named = std::getenv(kModuleVariable);
+  if (named == nullptr || *named == '\0') {
+    CK_FUNCTION_LIST** const all = p11_kit_modules_load_and_initialize(0);
+    if (all == nullptr) return Error{Code::kKeyUnavailable, 0, "PKCS#11 modules: " + last_words()};
+    return Modules(all, nullptr);
+  }
+  const std::string what = std::string("PKCS#11 module ") + named;
+  CK_FUNCTION_LIST* const one = p11_kit_module_load(named, 0);
+  if (one == nullptr) return Error{Code::kKeyUnavailable, 0, what + ": " + last_words()};
+  const CK_RV begun = p11_kit_module_initialize(one);
+  if (begun == CKR_OK) return Modules(nullptr, one);
+  p11_kit_module_release(one);
+  return unavailable(what, begun);
+}
+
+/// The first line of a private file.
+Result<SecretBytes> read_pin(std::string path) {
+  constexpr std::string_view kScheme = "file:";
+  if (path.starts_with(kScheme)) path.erase(0, kScheme.size());
+  const auto refused = [&path](int reason, const std::string& why = {}) {
+    return Error{Code::kKeyUnavailable, reason, "PIN file " + path + why};
+  };
+  if (!path.starts_with('/')) return refused(0, ": its path has to be absolute");
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.valid()) return refused(errno);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return refused(errno);
+  if (!S_ISREG(status.st_mode)) return refused(0, " is no regular file");
+  if ((status.st_mode & 077) != 0)
+    return refused(0, " can be read by others; run: chmod 600 " + path);
+  SecretBytes text(kLongestPin + 1);
+  const auto length = read_up_to(fd.get(), text.expose());
+  if (!length) return refused(length.error().errno_value);
+  const Bytes line = text.expose().first(*length);
+  const auto end = std::find(line.begin(), line.end(), '\n');
+  const auto size = static_cast<std::size_t>(end - line.begin());
+  if (size == 0 || size > kLongestPin) return refused(0, " holds no PIN");
+  return SecretBytes::copy_of(line.first(size));
+}
+
+/// What a token does that has lost the session, the login or the key, or is gone: a new session may
+/// bring it back.
+bool is_lost(CK_RV outcome) {
+  constexpr std::array kLost = {
+      CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED,        CKR_DEVICE_REMOVED,
+      CKR_DEVICE_ERROR,           CKR_TOKEN_NOT_PRESENT,     CKR_USER_NOT_LOGGED_IN,
+      CKR_KEY_HANDLE_INVALID,     CKR_OBJECT_HANDLE_INVALID, CKR_CRYPTOKI_NOT_INITIALIZED};
+  return std::find(kLost.begin(), kLost.end(), outcome) != kLost.end();
+}
+
+unsigned char* writable(Bytes bytes) {
+  return const_cast<unsigned char*>(bytes.data());  // NOLINT: PKCS#11 knows no const
+}
+
+}  // namespace
+
+/// A session with the token, opened when it is needed and anew when it was lost.
+class Pkcs11Key::Session {
+ public:
+  Session(std::string text, Uri uri) : text_(std::move(text)), uri_(std::move(uri)) {}
+  ~Session() {
+    MutexLock lock(mutex_);
+    disconnect();
+  }
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  Result<void> begin(const PassphraseSource& pin) {
+    MutexLock lock(mutex_);
+    return connect(&pin);
+  }
+
+  /// What the token says; an error if it could not be asked. `length`: of what is in `out` then.
+  Result<CK_RV> encrypt(CK_MECHANISM& how, Bytes plain, MutableBytes out, CK_ULONG& length) {
+    return use([&]() REQUIRES(mutex_) {
+      const CK_RV begun = token_->C_EncryptInit(session_, &how, key_);
+      if (begun != CKR_OK) return begun;
+      length = out.size();
+      return token_->C_Encrypt(session_, writable(plain), plain.size(), out.data(), &length);
+    });
+  }
+  Result<CK_RV> decrypt(CK_MECHANISM& how, Bytes sealed, MutableBytes out, CK_ULONG& length) {
+    return use([&]() REQUIRES(mutex_) {
+      const CK_RV begun = token_->C_DecryptInit(session_, &how, key_);
+      if (begun != CKR_OK) return begun;
+      length = out.size();
+      return token_->C_Decrypt(session_, writable(sealed), sealed.size(), out.data(), &length);
+    });
+  }
+
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  struct Slot {
+    CK_FUNCTION_LIST* token;
+    CK_SLOT_ID id;
+    bool needs_login;
+  };
+
+  /// One at a time: a session has one operation.
+  Result<CK_RV> use(const std::function<CK_RV()>& call) {
+    MutexLock lock(mutex_);
+    for (bool again = false;; again = true) {
+      if (!modules_) TRY(connect(nullptr));
+      const CK_RV outcome = call();
+      if (!is_lost(outcome)) return outcome;
+      disconnect();
+      if (again) return outcome;
+    }
+  }
+
+  Result<void> connect(const PassphraseSource* pin) REQUIRES(mutex_) {
+    modules_.emplace(TRY(Modules::load()));
+    auto connected = connect_by_modules(pin);
+    if (!connected) disconnect();
+    return connected;
+  }
+
+  Result<void> connect_by_modules(const PassphraseSource* pin) REQUIRES(mutex_) {
+    const Slot slot = TRY(find_slot());
+    token_ = slot.token;
+    const CK_RV opened =
+        token_->C_OpenSession(slot.id, CKF_SERIAL_SESSION, nullptr, nullptr, &session_);
+    if (opened != CKR_OK) return unavailable(text_, opened);
+    open_ = true;
+    if (slot.needs_login) TRY(log_in(pin));
+    key_ = TRY(find_key());
+    return check_key();
+  }
+
+  Result<Slot> find_slot() const REQUIRES(mutex_) {
+    std::vector<Slot> found;
+    for (CK_FUNCTION_LIST* const module : modules_->list()) {
+      CK_INFO about{};
+      if (module->C_GetInfo(&about) != CKR_OK ||
+          p11_kit_uri_match_module_info(uri_.get(), &about) == 0)
+        continue;
+      CK_ULONG count = 0;
+      if (module->C_GetSlotList(CK_TRUE, nullptr, &count) != CKR_OK) continue;
+      std::vector<CK_SLOT_ID> ids(count);
+      if (module->C_GetSlotList(CK_TRUE, ids.data(), &count) != CKR_OK) continue;
+      for (const CK_SLOT_ID id : std::span(ids).first(std::min<std::size_t>(count, ids.size()))) {
+        CK_TOKEN_INFO token{};
+        if (module->C_GetTokenInfo(id, &token) != CKR_OK ||
+            p11_kit_uri_match_token_info(uri_.get(), &token) == 0)
+          continue;
+        if ((token.flags & CKF_TOKEN_INITIALIZED) == 0) continue;
+        found.push_back({module, id, (token.flags & CKF_LOGIN_REQUIRED) != 0});
+      }
+    }
+    if (found.size() == 1) return found[0];
+    if (found.empty()) {
+      return Error{Code::kKeyUnavailable, 0,
+                   text_ + ": no such token is there; see: p11-kit list-modules"};
+    }
+    return Error{Code::kInvalid, 0, text_ + ": several tokens are so; add serial="};
+  }
+
+  Result<void> log_in(const PassphraseSource* pin) REQUIRES(mutex_) {
+    if (pin_.empty()) {
+      const char* const source = p11_kit_uri_get_pin_source(uri_.get());
+      if (source == nullptr && pin == nullptr)
+        return Error{Code::kKeyUnavailable, 0, text_ + ": its PIN is not known any more"};
+      pin_ = source != nullptr ? TRY(read_pin(source)) : TRY((*pin)(false));
+    }
+    const MutableBytes bytes = pin_.expose();
+    const CK_RV outcome = token_->C_Login(session_, CKU_USER, bytes.data(), bytes.size());
+    if (outcome == CKR_OK || outcome == CKR_USER_ALREADY_LOGGED_IN) return {};
+    // Not again with this one: a token locks itself after a few.
+    pin_ = SecretBytes();
+    if (outcome == CKR_PIN_INCORRECT || outcome == CKR_PIN_INVALID || outcome == CKR_PIN_LEN_RANGE)
+      return Error{Code::kWrongKey, 0, text_ + ": wrong PIN"};
+    return unavailable(text_ + ": logging in", outcome);
+  }
+
+  Result<CK_OBJECT_HANDLE> find_key() const REQUIRES(mutex_) {
+    CK_OBJECT_CLASS secret = CKO_SECRET_KEY;
+    CK_KEY_TYPE aes = CKK_AES;
+    std::vector<CK_ATTRIBUTE> wanted = {{CKA_CLASS, &secret, sizeof secret},
+                                        {CKA_KEY_TYPE, &aes, sizeof aes}};
+    CK_ULONG count = 0;
+    const CK_ATTRIBUTE* const given = p11_kit_uri_get_attributes(uri_.get(), &count);
+    for (const CK_ATTRIBUTE& attribute : std::span(given, count)) {
+      if (attribute.type != CKA_CLASS) wanted.push_back(attribute);
+    }
+    CK_RV outcome = token_->C_FindObjectsInit(session_, wanted.data(), wanted.size());
+    std::array<CK_OBJECT_HANDLE, 2> found{};
+    CK_ULONG how_many = 0;
+    if (outcome == CKR_OK) {
+      outcome = token_->C_FindObjects(session_, found.data(), found.size(), &how_many);
+      token_->C_FindObjectsFinal(session_);
+    }
+    if (outcome != CKR_OK) return unavailable(text_, outcome);
+    if (how_many == 0) {
+      return Error{Code::kKeyUnavailable, ENOKEY,
+                   text_ +
+                       ": no such AES key is on the token; make one: pkcs11-tool --keygen "
+                       "--key-type AES:32 --sensitive --label NAME"};
+    }
+    if (how_many > 1)
+      return Error{Code::kInvalid, 0, text_ + ": several AES keys are so; add object= or id="};
+    return found[0];
+  }
+
+  Result<void> check_key() const REQUIRES(mutex_) {
+    CK_BBOOL sensitive = CK_FALSE;
+    CK_BBOOL extractable = CK_TRUE;
+    CK_ULONG size = 0;
+    std::array<CK_ATTRIBUTE, 3> asked = {{{CKA_SENSITIVE, &sensitive, sizeof sensitive},
+                                          {CKA_EXTRACTABLE, &extractable, sizeof extractable},
+                                          {CKA_VALUE_LEN, &size, sizeof size}}};
+    const CK_RV outcome = token_->C_GetAttributeValue(session_, key_, asked.data(), asked.size());
+    if (outcome != CKR_OK) return unavailable(text_ + ": asking what the key may", outcome);
+    if (sensitive == CK_FALSE || extractable != CK_FALSE) {
+      return Error{Code::kUnsupported, 0,
+                   text_ +
+                       ": the token would give this key away; make one that is sensitive and "
+                       "not extractable"};
+    }
+    if (size != kKeySize)
+      return Error{Code::kUnsupported, 0, text_ + ": the key is not one of AES-256"};
+    return {};
+  }
+
+  void disconnect() REQUIRES(mutex_) {
+    if (std::exchange(open_, false)) token_->C_CloseSession(session_);
+    modules_.reset();
+  }
+
+  const std::string text_;
+  const Uri uri_;
+  Mutex mutex_;
+  std::optional<Modules> modules_ GUARDED_BY(mutex_);
+  CK_FUNCTION_LIST* token_ GUARDED_BY(mutex_) = nullptr;
+  CK_SESSION_HANDLE session_ GUARDED_BY(mutex_) = 0;
+  bool open_ GUARDED_BY(mutex_) = false;
+  CK_OBJECT_HANDLE key_ GUARDED_BY(mutex_) = 0;
+  SecretBytes pin_ GUARDED_BY(mutex_);  ///< for the next session
+};
+
+namespace {
+
+struct Gcm {
+  Gcm(Bytes nonce, Bytes aad)
+      : parameters{writable(nonce), nonce.size(), 8 * nonce.size(),
+                   writable(aad),   aad.size(),   8 * kTagSize} {}
+  CK_GCM_PARAMS parameters;
+  CK_MECHANISM mechanism{CKM_AES_GCM, &parameters, sizeof parameters};
+};
+
+}  // namespace
+
+Pkcs11Key::Pkcs11Key(std::unique_ptr<Session> session) : session_(std::move(session)) {}
+Pkcs11Key::~Pkcs11Key() = default;
+
+Result<std::unique_ptr<Pkcs11Key>> Pkcs11Key::open(const std::string& uri,
+                                                   const PassphraseSource& pin) {
+  auto session = std::make_unique<Session>(uri, TRY(parse(uri)));
+  TRY(session->begin(pin));
+  return std::unique_ptr<Pkcs11Key>(new Pkcs11Key(std::move(session)));
+}
+
+Result<ByteVector> Pkcs11Key::encrypt(Bytes nonce, Bytes aad, Bytes plain) {
+  Gcm gcm(nonce, aad);
+  ByteVector sealed(plain.size() + 2 * kTagSize);
+  CK_ULONG length = 0;
+  const CK_RV outcome = TRY(session_->encrypt(gcm.mechanism, plain, sealed, length));
+  if (outcome == CKR_KEY_FUNCTION_NOT_PERMITTED)
+    return Error{Code::kDenied, 0, session_->text() + ": the key may not encrypt"};
+  if (outcome != CKR_OK) return unavailable(session_->text() + ": AES-GCM", outcome);
+  sealed.resize(std::min<std::size_t>(length, sealed.size()));
+  return sealed;
+}
+
+Result<SecretBytes> Pkcs11Key::decrypt(Bytes nonce, Bytes aad, Bytes ciphertext) {
+  Gcm gcm(nonce, aad);
+  SecretBytes plain(ciphertext.size() + kTagSize);
+  CK_ULONG length = 0;
+  const CK_RV outcome = TRY(session_->decrypt(gcm.mechanism, ciphertext, plain.expose(), length));
+  if (outcome == CKR_OK) {
+    return SecretBytes::copy_of(plain.expose().first(std::min<std::size_t>(length, plain.size())));
+  }
+  if (outcome == CKR_KEY_FUNCTION_NOT_PERMITTED)
+    return Error{Code::kDenied, 0, session_->text() + ": the key may not decrypt"};
+  const Error corrupt{Code::kCorrupt, 0, "wrapped key does not authenticate"};
+  if (outcome == CKR_ENCRYPTED_DATA_INVALID || outcome == CKR_ENCRYPTED_DATA_LEN_RANGE)
+    return corrupt;
+  // Some tokens have one word for this and for trouble of their own: one that seals is well.
+  const bool ambiguous = outcome == CKR_GENERAL_ERROR || outcome == CKR_FUNCTION_FAILED;
+  std::array<std::uint8_t, kNonceSize> other{};
+  random_bytes(other);
+  if (ambiguous && encrypt(other, aad, ByteVector(kKeySize))) return corrupt;
+  return unavailable(session_->text() + ": AES-GCM", outcome);
+}
+
+}  // namespace coffer

@@ -1,0 +1,75 @@
+#include "keystore/kms/pkcs11_kms.h"
+
+#include <array>
+
+#include "keystore/crypto/random.h"
+
+namespace coffer {
+namespace {
+
+constexpr std::uint8_t kFormat = 1;
+constexpr std::size_t kKeySize = 32;
+constexpr std::size_t kNonceSize = 12;
+constexpr std::size_t kTagSize = 16;
+constexpr std::size_t kWrappedSize = 1 + kNonceSize + kKeySize + kTagSize;
+
+/// Tells one key from another, and nothing of it. The nonce is nobody else's: those of wrapped keys
+/// are random.
+Result<std::string> fingerprint_of(Pkcs11Key& key) {
+  const ByteVector sealed =
+      TRY(key.encrypt(as_bytes("coffer/1/fpr"), as_bytes("coffer/1/fingerprint"), ByteVector(16)));
+  return to_hex(Bytes(sealed).last(kTagSize).first(8));
+}
+
+}  // namespace
+
+Pkcs11Kms::Pkcs11Kms(std::string uri, std::string fingerprint, std::unique_ptr<Pkcs11Key> key)
+    : uri_(std::move(uri)), fingerprint_(std::move(fingerprint)), key_(std::move(key)) {}
+
+Result<std::unique_ptr<Pkcs11Kms>> Pkcs11Kms::open(const std::string& uri,
+                                                   const PassphraseSource& pin) {
+  auto key = TRY(Pkcs11Key::open(uri, pin));
+  std::string fingerprint = TRY(fingerprint_of(*key));
+  return std::unique_ptr<Pkcs11Kms>(new Pkcs11Kms(uri, std::move(fingerprint), std::move(key)));
+}
+
+Result<ByteVector> Pkcs11Kms::wrap(const SecretBytes& key, const KeyContext& context) {
+  if (key.size() != kKeySize) return Error{Code::kInvalid, 0, "only keys of 32 bytes are wrapped"};
+  std::array<std::uint8_t, kNonceSize> nonce{};
+  random_bytes(nonce);
+  const ByteVector sealed = TRY(key_->encrypt(nonce, context.encode(), key.expose()));
+  if (sealed.size() != kKeySize + kTagSize)
+    return Error{Code::kKeyUnavailable, 0, uri_ + ": the token sealed a key in an unknown way"};
+  return ByteWriter().le(kFormat).bytes(nonce).bytes(sealed).take();
+}
+
+Result<SecretBytes> Pkcs11Kms::unwrap(Bytes wrapped, const KeyContext& context) {
+  if (!wrapped.empty() && wrapped[0] != kFormat)
+    return Error{Code::kUnknownVersion, 0, "wrapped key of an unknown version"};
+  if (wrapped.size() != kWrappedSize)
+    return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
+  SecretBytes key = TRY(key_->decrypt(wrapped.subspan(1, kNonceSize), context.encode(),
+                                      wrapped.subspan(1 + kNonceSize)));
+  if (key.size() != kKeySize) return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
+  return key;
+}
+
+MasterKeyRecord Pkcs11Kms::describe() const { return {uri_, fingerprint_, ""}; }
+
+Result<std::unique_ptr<MasterKms>> create_pkcs11_master(const std::string& uri,
+                                                        const PassphraseSource& pin) {
+  return std::unique_ptr<MasterKms>(TRY(Pkcs11Kms::open(uri, pin)));
+}
+
+Result<std::unique_ptr<MasterKms>> open_pkcs11_master(const MasterKeyRecord& record,
+                                                      const PassphraseSource& pin) {
+  auto master = TRY(Pkcs11Kms::open(record.uri, pin));
+  if (master->describe().version != record.version) {
+    return Error{Code::kWrongKey, 0,
+                 record.uri + " is another key (" + master->describe().version +
+                     ") than this keystore's (" + record.version + ")"};
+  }
+  return std::unique_ptr<MasterKms>(std::move(master));
+}
+
+}  // namespace coffer

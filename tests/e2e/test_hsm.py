@@ -1,0 +1,147 @@
+"""Stores whose master key is on a token: SoftHSM, found as Debian registers it with p11-kit."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from files import random_bytes
+from harness import CofferTest
+from processes import SELF, Outcome, coffer, need, run
+from stores import Store
+
+MODULE = "/usr/lib/softhsm/libsofthsm2.so"
+PIN = "7531"
+KEY_UNAVAILABLE, WRONG_KEY, INVALID = 11, 4, 2
+
+
+class HsmTest(CofferTest):
+    """A token with one key, and its PIN in a file."""
+
+    tokens: Path
+    pin_file: Path
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        need(all(map(shutil.which, ("softhsm2-util", "pkcs11-tool"))) and os.path.exists(MODULE), "SoftHSM and pkcs11-tool")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.tokens = self.place("tokens")
+        self.tokens.mkdir()
+        conf = SELF.home / ".config/softhsm2/softhsm2.conf"
+        conf.parent.mkdir(parents=True, exist_ok=True)
+        conf.write_text(f"directories.tokendir = {self.tokens}\n")
+        run("softhsm2-util", "--init-token", "--free", "--label", "models", "--so-pin", "0000", "--pin", PIN)
+        run("pkcs11-tool", "--module", MODULE, "--token-label", "models", "--login", "--pin", PIN, "--keygen", "--key-type", "AES:32",
+            "--label", "master", "--sensitive")
+        self.pin_file = self.place("pin")
+        self.write_pin(PIN)
+
+    def write_pin(self, pin: str) -> None:
+        self.pin_file.write_text(pin + "\n")
+        os.chmod(self.pin_file, 0o600)
+
+    def store_on_token(self, **options: str) -> Store:
+        return self.new_store(kms="pkcs11:token=models;object=master" + ("" if options else f"?pin-source={self.pin_file}"), **options)
+
+    def take_token_away(self) -> None:
+        self.tokens.rename(self.place("taken"))
+        self.tokens.mkdir()
+
+    def bring_token_back(self) -> None:
+        self.tokens.rmdir()
+        self.place("taken").rename(self.tokens)
+
+
+class Tokens(HsmTest):
+    def test_a_store_and_its_mount(self) -> None:
+        store = self.store_on_token()
+        store.coffer("scope", "create", store.path, "/own")
+        store.grant("/own", "--everyone")
+        mount = self.new_mount(store)
+        self.assertEqual(mount.status()["master_key"], f"pkcs11:token=models;object=master?pin-source={self.pin_file}")
+        content = random_bytes(100_000)
+        (mount.path / "file").write_bytes(content)
+        (mount.path / "own/file").write_bytes(content)
+        mount.umount()
+        again = self.new_mount(store)
+        self.assert_content(again.path / "file", content)
+        self.assert_content(again.path / "own/file", content)
+        again.umount()
+        store.verify()
+
+    def test_no_pin_and_no_key_is_in_the_store(self) -> None:
+        store = self.store_on_token()
+        found = subprocess.run(["grep", "-rl", PIN, store.path, SELF.home / "state"], capture_output=True, check=False)
+        self.assertEqual(found.stdout, b"")
+
+    def test_the_pin_is_typed(self) -> None:
+        store = self.store_on_token(passphrase=PIN)
+        mount = self.new_mount(store)
+        (mount.path / "file").write_bytes(b"content")
+        coffer("lock", mount.path)
+        coffer("unlock", mount.path, *store.secret)
+        self.assert_content(mount.path / "file", b"content")
+
+    def test_another_pin(self) -> None:
+        store = self.store_on_token()
+        self.write_pin("1111")
+        self.refused(store, WRONG_KEY, "wrong PIN")
+        self.write_pin(PIN)
+        self.assertEqual(store.verify()["findings"], [])
+
+    def test_locked_and_unlocked(self) -> None:
+        """By a daemon that may start no program and make no socket but the kernel's own: it loads the token's library anew."""
+        store = self.store_on_token()
+        mount = self.new_mount(store)
+        content = random_bytes(10_000)
+        (mount.path / "file").write_bytes(content)
+        coffer("lock", mount.path)
+        with self.assertRaises(OSError):
+            (mount.path / "file").read_bytes()
+        self.take_token_away()
+        refused = coffer("unlock", mount.path, check=False)
+        self.assertEqual(refused.code, KEY_UNAVAILABLE, str(refused))
+        self.assertIn("no such token", refused.err)
+        self.bring_token_back()
+        coffer("unlock", mount.path)
+        self.assert_content(mount.path / "file", content)
+
+    def test_the_token_is_gone(self) -> None:
+        """What is mounted goes on with the keys that it has; nothing new is mounted, and nothing is lost."""
+        store = self.store_on_token()
+        mount = self.new_mount(store)
+        (mount.path / "file").write_bytes(b"content")
+        self.take_token_away()
+        self.assert_content(mount.path / "file", b"content")
+        (mount.path / "file").write_bytes(b"changed")
+        mount.umount()
+        self.refused(store, KEY_UNAVAILABLE, "no such token")
+        self.bring_token_back()
+        self.assert_content(self.new_mount(store).path / "file", b"changed")
+
+    def test_another_token_of_the_same_name(self) -> None:
+        store = self.store_on_token()
+        self.take_token_away()
+        run("softhsm2-util", "--init-token", "--free", "--label", "models", "--so-pin", "0000", "--pin", PIN)
+        run("pkcs11-tool", "--module", MODULE, "--token-label", "models", "--login", "--pin", PIN, "--keygen", "--key-type", "AES:32",
+            "--label", "master", "--sensitive")
+        self.refused(store, WRONG_KEY, "is another key")
+
+    def test_a_module_in_the_uri(self) -> None:
+        """A keystore that somebody has altered must not choose what is loaded into the daemon."""
+        for what in (f"module-path={MODULE}", f"pin-value={PIN}"):
+            done = coffer("init", self.place("other"), "--kms", f"pkcs11:token=models;object=master?{what}", check=False)
+            self.assertEqual(done.code, INVALID, str(done))
+            self.assertNotIn(PIN, done.err)
+            self.assertFalse(self.place("other").exists())
+
+    def refused(self, store: Store, code: int, words: str) -> Outcome:
+        at = self.place("refused")
+        at.mkdir(exist_ok=True)
+        done = store.coffer("mount", store.path, at, check=False)
+        self.assertEqual(done.code, code, str(done))
+        self.assertIn(words, done.err)
+        return done
