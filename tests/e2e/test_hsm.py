@@ -15,6 +15,13 @@ PIN = "7531"
 KEY_UNAVAILABLE, WRONG_KEY, INVALID = 11, 4, 2
 
 
+def make_token() -> None:
+    """With one key."""
+    run("softhsm2-util", "--init-token", "--free", "--label", "models", "--so-pin", "0000", "--pin", PIN)
+    run("pkcs11-tool", "--module", MODULE, "--token-label", "models", "--login", "--pin", PIN, "--keygen", "--key-type", "AES:32",
+        "--label", "master", "--sensitive")
+
+
 class HsmTest(CofferTest):
     """A token with one key, and its PIN in a file."""
 
@@ -33,9 +40,7 @@ class HsmTest(CofferTest):
         conf = SELF.home / ".config/softhsm2/softhsm2.conf"
         conf.parent.mkdir(parents=True, exist_ok=True)
         conf.write_text(f"directories.tokendir = {self.tokens}\n")
-        run("softhsm2-util", "--init-token", "--free", "--label", "models", "--so-pin", "0000", "--pin", PIN)
-        run("pkcs11-tool", "--module", MODULE, "--token-label", "models", "--login", "--pin", PIN, "--keygen", "--key-type", "AES:32",
-            "--label", "master", "--sensitive")
+        make_token()
         self.pin_file = self.place("pin")
         self.write_pin(PIN)
 
@@ -125,9 +130,7 @@ class Tokens(HsmTest):
     def test_another_token_of_the_same_name(self) -> None:
         store = self.store_on_token()
         self.take_token_away()
-        run("softhsm2-util", "--init-token", "--free", "--label", "models", "--so-pin", "0000", "--pin", PIN)
-        run("pkcs11-tool", "--module", MODULE, "--token-label", "models", "--login", "--pin", PIN, "--keygen", "--key-type", "AES:32",
-            "--label", "master", "--sensitive")
+        make_token()
         self.refused(store, WRONG_KEY, "is another key")
 
     def test_a_module_in_the_uri(self) -> None:
