@@ -1,12 +1,8 @@
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-
 #include "keystore/base/atomic_file.h"
-#include "keystore/base/unique_fd.h"
 #include "keystore/kms/local_kms.h"
+#include "keystore/kms/private_file.h"
 
 namespace coffer {
 namespace {
@@ -56,24 +52,8 @@ Result<SecretBytes> decode(Bytes text, const std::string& path) {
 }
 
 Result<SecretBytes> read_key_file(const std::string& path) {
-  const auto unavailable = [&path](int reason, const std::string& why = {}) {
-    return Error{Code::kKeyUnavailable, reason, "master key file " + path + why};
-  };
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd.valid()) return unavailable(errno);
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return unavailable(errno);
-  if (!S_ISREG(status.st_mode)) return unavailable(0, " is no regular file");
-  if ((status.st_mode & 077) != 0) {
-    return unavailable(0, " can be read by others; run: chmod 600 " + path);
-  }
-  if (status.st_uid != 0 && status.st_uid != ::geteuid()) {
-    return unavailable(0, " belongs to another user");
-  }
-  SecretBytes text(kFileSize + 1);
-  const auto length = read_up_to(fd.get(), text.expose());
-  if (!length) return unavailable(length.error().errno_value);
-  return decode(text.expose().first(*length), path);
+  const SecretBytes text = TRY(read_private_file("master key file", path, kFileSize + 1));
+  return decode(text.expose(), path);
 }
 
 }  // namespace

@@ -1,11 +1,8 @@
 #include "keystore/kms/pkcs11_key.h"
 
-#include <fcntl.h>
 #include <p11-kit/p11-kit.h>
 #include <p11-kit/pkcs11.h>
 #include <p11-kit/uri.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -15,10 +12,9 @@
 #include <optional>
 #include <vector>
 
-#include "keystore/base/atomic_file.h"
 #include "keystore/base/mutex.h"
-#include "keystore/base/unique_fd.h"
 #include "keystore/crypto/random.h"
+#include "keystore/kms/private_file.h"
 
 namespace coffer {
 namespace {
@@ -119,25 +115,16 @@ Result<Modules> Modules::load() {
 Result<SecretBytes> read_pin(std::string path) {
   constexpr std::string_view kScheme = "file:";
   if (path.starts_with(kScheme)) path.erase(0, kScheme.size());
-  const auto refused = [&path](int reason, const std::string& why = {}) {
-    return Error{Code::kKeyUnavailable, reason, "PIN file " + path + why};
+  const auto refused = [&path](const std::string& why) {
+    return Error{Code::kKeyUnavailable, 0, "PIN file " + path + why};
   };
-  if (!path.starts_with('/')) return refused(0, ": its path has to be absolute");
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd.valid()) return refused(errno);
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return refused(errno);
-  if (!S_ISREG(status.st_mode)) return refused(0, " is no regular file");
-  if ((status.st_mode & 077) != 0)
-    return refused(0, " can be read by others; run: chmod 600 " + path);
-  SecretBytes text(kLongestPin + 1);
-  const auto length = read_up_to(fd.get(), text.expose());
-  if (!length) return refused(length.error().errno_value);
-  const Bytes line = text.expose().first(*length);
-  const auto end = std::find(line.begin(), line.end(), '\n');
-  const auto size = static_cast<std::size_t>(end - line.begin());
-  if (size == 0 || size > kLongestPin) return refused(0, " holds no PIN");
-  return SecretBytes::copy_of(line.first(size));
+  if (!path.starts_with('/')) return refused(": its path has to be absolute");
+  const SecretBytes text = TRY(read_private_file("PIN file", path, kLongestPin + 1));
+  const Bytes all = text.expose();
+  const auto end = std::find(all.begin(), all.end(), '\n');
+  const auto size = static_cast<std::size_t>(end - all.begin());
+  if (size == 0 || size > kLongestPin) return refused(" holds no PIN");
+  return SecretBytes::copy_of(all.first(size));
 }
 
 /// What a token does that has lost the session, the login or the key, or is gone: a new session may
@@ -172,21 +159,17 @@ class Pkcs11Key::Session {
     return connect(&pin);
   }
 
+  enum class Way { kEncrypt, kDecrypt };
   /// What the token says; an error if it could not be asked. `length`: of what is in `out` then.
-  Result<CK_RV> encrypt(CK_MECHANISM& how, Bytes plain, MutableBytes out, CK_ULONG& length) {
+  Result<CK_RV> run(Way way, CK_MECHANISM& how, Bytes in, MutableBytes out, CK_ULONG& length) {
     return use([&]() REQUIRES(mutex_) {
-      const CK_RV begun = token_->C_EncryptInit(session_, &how, key_);
+      const bool encrypts = way == Way::kEncrypt;
+      const auto begin = encrypts ? token_->C_EncryptInit : token_->C_DecryptInit;
+      const auto finish = encrypts ? token_->C_Encrypt : token_->C_Decrypt;
+      const CK_RV begun = begin(session_, &how, key_);
       if (begun != CKR_OK) return begun;
       length = out.size();
-      return token_->C_Encrypt(session_, writable(plain), plain.size(), out.data(), &length);
-    });
-  }
-  Result<CK_RV> decrypt(CK_MECHANISM& how, Bytes sealed, MutableBytes out, CK_ULONG& length) {
-    return use([&]() REQUIRES(mutex_) {
-      const CK_RV begun = token_->C_DecryptInit(session_, &how, key_);
-      if (begun != CKR_OK) return begun;
-      length = out.size();
-      return token_->C_Decrypt(session_, writable(sealed), sealed.size(), out.data(), &length);
+      return finish(session_, writable(in), in.size(), out.data(), &length);
     });
   }
 
@@ -366,7 +349,8 @@ Result<ByteVector> Pkcs11Key::encrypt(Bytes nonce, Bytes aad, Bytes plain) {
   Gcm gcm(nonce, aad);
   ByteVector sealed(plain.size() + 2 * kTagSize);
   CK_ULONG length = 0;
-  const CK_RV outcome = TRY(session_->encrypt(gcm.mechanism, plain, sealed, length));
+  const CK_RV outcome =
+      TRY(session_->run(Session::Way::kEncrypt, gcm.mechanism, plain, sealed, length));
   if (outcome == CKR_KEY_FUNCTION_NOT_PERMITTED)
     return Error{Code::kDenied, 0, session_->text() + ": the key may not encrypt"};
   if (outcome != CKR_OK) return unavailable(session_->text() + ": AES-GCM", outcome);
@@ -378,7 +362,8 @@ Result<SecretBytes> Pkcs11Key::decrypt(Bytes nonce, Bytes aad, Bytes ciphertext)
   Gcm gcm(nonce, aad);
   SecretBytes plain(ciphertext.size() + kTagSize);
   CK_ULONG length = 0;
-  const CK_RV outcome = TRY(session_->decrypt(gcm.mechanism, ciphertext, plain.expose(), length));
+  const CK_RV outcome =
+      TRY(session_->run(Session::Way::kDecrypt, gcm.mechanism, ciphertext, plain.expose(), length));
   if (outcome == CKR_OK) {
     return SecretBytes::copy_of(plain.expose().first(std::min<std::size_t>(length, plain.size())));
   }

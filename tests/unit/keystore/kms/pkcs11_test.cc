@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 #include <p11-kit/pkcs11.h>
+#include <unistd.h>
 
 #include <optional>
 #include <string>
 
 #include "keystore/kms/master_kms.h"
 #include "tests/support/faulty_pkcs11.h"
+#include "tests/support/privileges.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
 #include "tests/unit/keystore/kms/soft_token.h"
@@ -105,6 +107,14 @@ TEST_F(Pkcs11, ThePinsFileIsPrivateAndHoldsOne) {
   EXPECT_EQ(from("/nowhere/pin"), "key-unavailable");
   EXPECT_EQ(from("relative"), "key-unavailable");
   EXPECT_EQ(from("/dev/null"), "key-unavailable");
+}
+
+TEST_F(Pkcs11, ThePinsFileIsNoOtherUsers) {
+  if (!testing::is_root()) COFFER_SKIP("only root can give a file away");
+  const std::string path = tokens_->pin_file("1234");
+  ASSERT_EQ(::chown(path.c_str(), 1234, 1234), 0);
+  EXPECT_EQ(outcome_of(std::string(kUri) + "?pin-source=" + path, no_passphrase),
+            "key-unavailable");
 }
 
 TEST_F(Pkcs11, AWrongPinIsTriedOnce) {
