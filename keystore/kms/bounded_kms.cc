@@ -37,8 +37,9 @@ Result<T> BoundedKms::in_time(std::function<Result<T>(MasterKms&)> call) const {
   };
   if (late_->load() >= kMostLate) return unavailable("earlier calls have not been answered yet");
   const auto shared = std::make_shared<Call<T>>();
+  std::thread thread;
   try {
-    std::thread([shared, call = std::move(call), master = master_, late = late_] {
+    thread = std::thread([shared, call = std::move(call), master = master_, late = late_] {
       std::optional<Result<T>> outcome;
       try {
         outcome = call(*master);
@@ -49,21 +50,27 @@ Result<T> BoundedKms::in_time(std::function<Result<T>(MasterKms&)> call) const {
       if (shared->given_up) --*late;
       shared->outcome = std::move(outcome);
       shared->ended.notify_one();
-    }).detach();
+    });
   } catch (const std::system_error& failure) {
     return Error{Code::kExhausted, EAGAIN, failure.what()};
   }
   const auto until = std::chrono::steady_clock::now() + deadline_;
-  MutexLock lock(shared->mutex);
-  while (!shared->outcome.has_value()) {
-    const auto left = until - std::chrono::steady_clock::now();
-    if (left <= left.zero()) {
-      shared->given_up = true;
-      ++*late_;
-      return unavailable("no answer for " + std::to_string(deadline_.count()) + " ms");
+  {
+    MutexLock lock(shared->mutex);
+    while (!shared->outcome.has_value()) {
+      const auto left = until - std::chrono::steady_clock::now();
+      if (left <= left.zero()) {
+        shared->given_up = true;
+        ++*late_;
+        thread.detach();
+        return unavailable("no answer for " + std::to_string(deadline_.count()) + " ms");
+      }
+      shared->ended.wait_for(shared->mutex, left);
     }
-    shared->ended.wait_for(shared->mutex, left);
   }
+  // At once, but not before: a thread that still ends while the process exits finds OpenSSL gone.
+  thread.join();
+  MutexLock lock(shared->mutex);
   return *std::move(shared->outcome);
 }
 

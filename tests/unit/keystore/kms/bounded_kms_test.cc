@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <iterator>
 #include <thread>
 
 #include "tests/support/keystore_fake_kms.h"
@@ -12,13 +14,25 @@ namespace {
 using namespace std::chrono_literals;
 using testing::FakeKms;
 
+/// Those of this process, and with the one that a sanitizer begins beside the first.
+std::size_t threads() {
+  std::thread([] {}).join();
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
 class BoundedKmsTest : public ::testing::Test {
  protected:
-  ~BoundedKmsTest() override { fake_->let_go(); }
+  /// Late calls have threads of their own, which must not still be at it when the process exits.
+  ~BoundedKmsTest() override {
+    fake_->let_go();
+    while (threads() > threads_before_) std::this_thread::sleep_for(1ms);
+  }
   void wait_for_callers(std::size_t count) const {
     while (fake_->waiting() != count) std::this_thread::sleep_for(1ms);
   }
 
+  const std::size_t threads_before_ = threads();
   const std::shared_ptr<FakeKms> fake_ = std::make_shared<FakeKms>();
   const SecretBytes key_ = SecretBytes::random(32);
   const KeyContext context_{};
@@ -45,7 +59,6 @@ TEST_F(BoundedKmsTest, AnswersInTimeThoughNobodyAnswersIt) {
   EXPECT_EQ(wrapped.error().code, Code::kKeyUnavailable);
   EXPECT_NE(wrapped.error().message().find("20 ms"), std::string::npos);
   fake_->let_go();
-  wait_for_callers(0);
   EXPECT_TRUE(BoundedKms(fake_, 60s).wrap(key_, context_).ok());
 }
 
@@ -62,6 +75,7 @@ TEST_F(BoundedKmsTest, BeginsNoMoreWhileSomeAreLate) {
 TEST_F(BoundedKmsTest, OutlivesNoCall) {
   fake_->hold();
   EXPECT_FALSE(BoundedKms(fake_, 1ms).wrap(key_, context_).ok());
+  wait_for_callers(1);
   fake_->let_go();
   wait_for_callers(0);
 }
