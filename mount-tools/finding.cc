@@ -12,9 +12,11 @@ namespace {
 constexpr std::size_t kRangesShown = 8;
 
 /// README, "Exit codes".
-constexpr std::array kGravestFirst = {Code::kCorrupt,        Code::kMoved,   Code::kRolledBack,
-                                      Code::kNotFound,       Code::kRevoked, Code::kUnknownVersion,
-                                      Code::kKeyUnavailable, Code::kExpired, Code::kDenied};
+constexpr std::array kGravestFirst = {
+    Code::kCorrupt,        Code::kMoved,          Code::kRolledBack,     Code::kNotFound,
+    Code::kRevoked,        Code::kUnknownVersion, Code::kKeyUnavailable, Code::kKmsKeyMissing,
+    Code::kKmsKeyDisabled, Code::kKmsDenied,      Code::kKmsUnavailable, Code::kExpired,
+    Code::kDenied};
 
 std::string_view advice(const Finding& finding) {
   switch (finding.kind) {

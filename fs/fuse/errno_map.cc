@@ -26,6 +26,10 @@ int to_errno(const Error& error) {
     case Code::kExpired:
       return EKEYEXPIRED;
     case Code::kKeyUnavailable:
+    case Code::kKmsDenied:
+    case Code::kKmsKeyMissing:
+    case Code::kKmsKeyDisabled:
+    case Code::kKmsUnavailable:
       return ENOKEY;
     case Code::kBusy:
       return system_or(error, EBUSY);
@@ -65,7 +69,12 @@ std::string_view advice(Code code) {
     case Code::kUnknownVersion:
       return "use a newer coffer";
     case Code::kKeyUnavailable:
-      return "see whether the KMS can be reached and the keystore is whole";
+      return "see whether the master key can be had and the keystore is whole";
+    case Code::kKmsDenied:
+    case Code::kKmsKeyMissing:
+    case Code::kKmsKeyDisabled:
+    case Code::kKmsUnavailable:
+      return "run 'coffer kms check' on the store";
     case Code::kNoSpace:
       return "make room on the backing filesystem";
     case Code::kIo:

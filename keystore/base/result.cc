@@ -50,6 +50,14 @@ std::string_view to_string(Code code) {
       return "unsupported";
     case Code::kIo:
       return "io";
+    case Code::kKmsDenied:
+      return "kms-denied";
+    case Code::kKmsKeyMissing:
+      return "kms-key-missing";
+    case Code::kKmsKeyDisabled:
+      return "kms-key-disabled";
+    case Code::kKmsUnavailable:
+      return "kms-unavailable";
   }
   return "unknown";
 }

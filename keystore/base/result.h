@@ -19,7 +19,7 @@ enum class Code {
   kDenied,           ///< no grant, or an explicit deny
   kRevoked,          ///< the key or grant was revoked
   kExpired,          ///< the grant has run out
-  kKeyUnavailable,   ///< the key is missing, or the KMS is out of reach
+  kKeyUnavailable,   ///< the key is missing, locked, or what opens it is not at hand
   kWrongKey,         ///< a master key or passphrase that is not this keystore's
   kCorrupt,          ///< bytes that do not authenticate, or break the format
   kMoved,            ///< authentic, but not at the place where it was put
@@ -35,16 +35,26 @@ enum class Code {
   kExhausted,        ///< memory, descriptors, links or another limit
   kUnsupported,      ///< not offered, here or at all
   kIo,               ///< any other failure of the system below
+  kKmsDenied,        ///< the KMS knows who asks and refuses, or does not take its credentials
+  kKmsKeyMissing,    ///< the KMS has no such master key (any more)
+  kKmsKeyDisabled,   ///< the master key is there, and may not be used now
+  kKmsUnavailable,   ///< no answer, a busy KMS or a broken answer: trying again may help
 };
 
 /// A short name for logs and `--json` ("not-found").
 std::string_view to_string(Code code);
 
+/// True if there is no key to be had, for whatever reason: ENOKEY on a mount.
+[[nodiscard]] constexpr bool no_key(Code code) {
+  return code == Code::kKeyUnavailable || code == Code::kKmsDenied ||
+         code == Code::kKmsKeyMissing || code == Code::kKmsKeyDisabled ||
+         code == Code::kKmsUnavailable;
+}
+
 /// True if the caller may not have it, or not now: a grant or a key is missing, and nothing is
 /// known of what lies behind.
 [[nodiscard]] constexpr bool is_refusal(Code code) {
-  return code == Code::kDenied || code == Code::kExpired || code == Code::kRevoked ||
-         code == Code::kKeyUnavailable;
+  return code == Code::kDenied || code == Code::kExpired || code == Code::kRevoked || no_key(code);
 }
 
 /// A failure: its cause, the errno behind it (0 if none), and words for people, added once by the

@@ -351,7 +351,7 @@ Error KeyBroker::refuse(const AccessRequest& request, Decision decision, std::op
   }
   // The caller hears one errno for one cause; the system's own stays in the words.
   error.context = std::string(request.path) + ": " + error.message();
-  if (error.code == Code::kKeyUnavailable) error.errno_value = ENOKEY;
+  if (no_key(error.code)) error.errno_value = ENOKEY;
   if (error.code == Code::kRevoked) error.errno_value = EKEYREVOKED;
   return error;
 }

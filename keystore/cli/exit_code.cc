@@ -50,6 +50,14 @@ int exit_code(Code code) {
       return 21;
     case Code::kUnsupported:
       return 22;
+    case Code::kKmsDenied:
+      return 23;
+    case Code::kKmsKeyMissing:
+      return 24;
+    case Code::kKmsKeyDisabled:
+      return 25;
+    case Code::kKmsUnavailable:
+      return 26;
   }
   return 1;
 }
@@ -70,7 +78,16 @@ std::string_view next_step(Code code) {
     case Code::kMoved:
       return "put it back where it was, or restore it from a backup";
     case Code::kKeyUnavailable:
-      return "see whether the KMS or key file can be reached";
+      return "see whether the master key can be had";
+    case Code::kKmsDenied:
+      return "give this machine's identity the rights it needs at the KMS, or renew its "
+             "credentials";
+    case Code::kKmsKeyMissing:
+      return "see at the KMS whether the master key was deleted or its name is another";
+    case Code::kKmsKeyDisabled:
+      return "enable the master key at the KMS";
+    case Code::kKmsUnavailable:
+      return "see whether the KMS can be reached from here, and try again";
     case Code::kDenied:
       return "ask for a grant: coffer grant add STORE PATH --selector unix:uid:N --right read";
     case Code::kRevoked:

@@ -33,7 +33,7 @@ BoundedKms::BoundedKms(std::shared_ptr<MasterKms> master, std::chrono::milliseco
 template <typename T>
 Result<T> BoundedKms::in_time(std::function<Result<T>(MasterKms&)> call) const {
   const auto unavailable = [this](const std::string& why) {
-    return Error{Code::kKeyUnavailable, 0, master_->describe().uri + ": " + why};
+    return Error{Code::kKmsUnavailable, 0, master_->describe().uri + ": " + why};
   };
   if (late_->load() >= kMostLate) return unavailable("earlier calls have not been answered yet");
   const auto shared = std::make_shared<Call<T>>();

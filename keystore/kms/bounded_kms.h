@@ -10,7 +10,7 @@
 namespace coffer {
 
 /// A master key that answers in time, whatever becomes of it: who waits for a key in the kernel
-/// can't be killed. A call that takes longer than the deadline is kKeyUnavailable, and goes on by
+/// can't be killed. A call that takes longer than the deadline is kKmsUnavailable, and goes on by
 /// itself; while some do, no more are begun. Thread-safe if the master key is.
 class BoundedKms final : public MasterKms {
  public:

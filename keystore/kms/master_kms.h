@@ -31,7 +31,9 @@ class MasterKms {
   /// kInvalid for a key of another length.
   virtual Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) = 0;
   /// kCorrupt if `wrapped` was altered or belongs to another context, kWrongKey if the master key
-  /// is another one, kKeyUnavailable if it can't be reached.
+  /// is another one. Of both: kKmsDenied, kKmsKeyMissing, kKmsKeyDisabled; kKmsUnavailable if it
+  /// did not answer or not as it should, and trying again may help; kKeyUnavailable if what it
+  /// takes to ask is missing here.
   virtual Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) = 0;
   [[nodiscard]] virtual MasterKeyRecord describe() const = 0;
 };
@@ -47,7 +49,7 @@ Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
                                                  const PassphraseSource& passphrase);
 
 /// Opens the master key that a keystore was made with. kWrongKey if the file or passphrase is
-/// another one, kKeyUnavailable if it can't be had.
+/// another one, else as MasterKms.
 Result<std::unique_ptr<MasterKms>> open_master(const MasterKeyRecord& record,
                                                const PassphraseSource& passphrase);
 

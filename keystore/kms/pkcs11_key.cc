@@ -41,7 +41,8 @@ std::string words_of(CK_RV outcome) {
 }
 
 Error unavailable(const std::string& what, CK_RV outcome) {
-  return {Code::kKeyUnavailable, 0, what + ": " + words_of(outcome)};
+  const bool refused = outcome == CKR_PIN_LOCKED || outcome == CKR_PIN_EXPIRED;
+  return {refused ? Code::kKmsDenied : Code::kKmsUnavailable, 0, what + ": " + words_of(outcome)};
 }
 
 Result<Uri> parse(const std::string& text) {
@@ -235,7 +236,7 @@ class Pkcs11Key::Session {
     }
     if (found.size() == 1) return found[0];
     if (found.empty()) {
-      return Error{Code::kKeyUnavailable, 0,
+      return Error{Code::kKmsUnavailable, 0,
                    text_ + ": no such token is there; see: p11-kit list-modules"};
     }
     return Error{Code::kInvalid, 0, text_ + ": several tokens are so; add serial="};
@@ -277,7 +278,7 @@ class Pkcs11Key::Session {
     }
     if (outcome != CKR_OK) return unavailable(text_, outcome);
     if (how_many == 0) {
-      return Error{Code::kKeyUnavailable, ENOKEY,
+      return Error{Code::kKmsKeyMissing, 0,
                    text_ +
                        ": no such AES key is on the token; make one: pkcs11-tool --keygen "
                        "--key-type AES:32 --sensitive --label NAME"};
@@ -352,7 +353,7 @@ Result<ByteVector> Pkcs11Key::encrypt(Bytes nonce, Bytes aad, Bytes plain) {
   const CK_RV outcome =
       TRY(session_->run(Session::Way::kEncrypt, gcm.mechanism, plain, sealed, length));
   if (outcome == CKR_KEY_FUNCTION_NOT_PERMITTED)
-    return Error{Code::kDenied, 0, session_->text() + ": the key may not encrypt"};
+    return Error{Code::kKmsDenied, 0, session_->text() + ": the key may not encrypt"};
   if (outcome != CKR_OK) return unavailable(session_->text() + ": AES-GCM", outcome);
   sealed.resize(std::min<std::size_t>(length, sealed.size()));
   return sealed;
@@ -368,7 +369,7 @@ Result<SecretBytes> Pkcs11Key::decrypt(Bytes nonce, Bytes aad, Bytes ciphertext)
     return SecretBytes::copy_of(plain.expose().first(std::min<std::size_t>(length, plain.size())));
   }
   if (outcome == CKR_KEY_FUNCTION_NOT_PERMITTED)
-    return Error{Code::kDenied, 0, session_->text() + ": the key may not decrypt"};
+    return Error{Code::kKmsDenied, 0, session_->text() + ": the key may not decrypt"};
   const Error corrupt{Code::kCorrupt, 0, "wrapped key does not authenticate"};
   if (outcome == CKR_ENCRYPTED_DATA_INVALID || outcome == CKR_ENCRYPTED_DATA_LEN_RANGE)
     return corrupt;

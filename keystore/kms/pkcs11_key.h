@@ -15,8 +15,9 @@ class Pkcs11Key {
   /// Of the modules registered with p11-kit, or of the one that COFFER_PKCS11_MODULE names: which
   /// library runs in this process is the machine's affair and no keystore's. The PIN comes from the
   /// URI's `pin-source` (a file) or else from `pin`; it is tried once, for tokens lock themselves.
-  /// kInvalid for a URI that can't be used, kKeyUnavailable if there is no such token or key,
-  /// kWrongKey for a wrong PIN, kUnsupported for a key that the token would give away.
+  /// kInvalid for a URI that can't be used, kKmsUnavailable if there is no such token,
+  /// kKmsKeyMissing if there is no such key on it, kWrongKey for a wrong PIN, kUnsupported for a
+  /// key that the token would give away.
   static Result<std::unique_ptr<Pkcs11Key>> open(const std::string& uri,
                                                  const PassphraseSource& pin);
   ~Pkcs11Key();
@@ -24,7 +25,7 @@ class Pkcs11Key {
   Pkcs11Key& operator=(const Pkcs11Key&) = delete;
 
   /// AES-GCM with a nonce of 12 bytes, by the token: the ciphertext with its tag of 16 bytes.
-  /// kKeyUnavailable if the token does not do it, kDenied if it may not.
+  /// kKmsUnavailable if the token does not do it, kKmsDenied if it may not.
   Result<ByteVector> encrypt(Bytes nonce, Bytes aad, Bytes plain);
   /// kCorrupt if it does not authenticate.
   Result<SecretBytes> decrypt(Bytes nonce, Bytes aad, Bytes ciphertext);

@@ -12,7 +12,7 @@ from stores import Store
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 PIN = "7531"
-KEY_UNAVAILABLE, WRONG_KEY, INVALID = 11, 4, 2
+KMS_UNAVAILABLE, WRONG_KEY, INVALID = 26, 4, 2
 
 
 def make_token() -> None:
@@ -108,7 +108,7 @@ class Tokens(HsmTest):
             (mount.path / "file").read_bytes()
         self.take_token_away()
         refused = coffer("unlock", mount.path, check=False)
-        self.assertEqual(refused.code, KEY_UNAVAILABLE, str(refused))
+        self.assertEqual(refused.code, KMS_UNAVAILABLE, str(refused))
         self.assertIn("no such token", refused.err)
         self.bring_token_back()
         coffer("unlock", mount.path)
@@ -123,7 +123,7 @@ class Tokens(HsmTest):
         self.assert_content(mount.path / "file", b"content")
         (mount.path / "file").write_bytes(b"changed")
         mount.umount()
-        self.refused(store, KEY_UNAVAILABLE, "no such token")
+        self.refused(store, KMS_UNAVAILABLE, "no such token")
         self.bring_token_back()
         self.assert_content(self.new_mount(store).path / "file", b"changed")
 

@@ -46,6 +46,10 @@ const std::vector<Mapping> kMappings = {
     {Code::kExhausted, ENOMEM, Own::kPassed},
     {Code::kUnsupported, EOPNOTSUPP, Own::kPassed},
     {Code::kIo, EIO, Own::kPassed},
+    {Code::kKmsDenied, ENOKEY, Own::kHidden},
+    {Code::kKmsKeyMissing, ENOKEY, Own::kHidden},
+    {Code::kKmsKeyDisabled, ENOKEY, Own::kHidden},
+    {Code::kKmsUnavailable, ENOKEY, Own::kHidden},
 };
 
 TEST(ErrnoMap, NoCodeIsLeftOut) {

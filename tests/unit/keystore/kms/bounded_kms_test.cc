@@ -56,7 +56,7 @@ TEST_F(BoundedKmsTest, AnswersInTimeThoughNobodyAnswersIt) {
   fake_->hold();
   const auto wrapped = bounded.wrap(key_, context_);
   ASSERT_FALSE(wrapped.ok());
-  EXPECT_EQ(wrapped.error().code, Code::kKeyUnavailable);
+  EXPECT_EQ(wrapped.error().code, Code::kKmsUnavailable);
   EXPECT_NE(wrapped.error().message().find("20 ms"), std::string::npos);
   fake_->let_go();
   EXPECT_TRUE(BoundedKms(fake_, 60s).wrap(key_, context_).ok());

@@ -195,7 +195,7 @@ TEST_F(Pkcs11, ATokenThatIsGoneIsUnavailableAndComesBack) {
     for (int attempt = 0; attempt < 3; ++attempt) {
       const auto unwrapped = master->unwrap(wrapped, context_);
       ASSERT_FALSE(unwrapped.ok());
-      EXPECT_EQ(unwrapped.error().code, Code::kKeyUnavailable) << unwrapped.error().message();
+      EXPECT_EQ(unwrapped.error().code, Code::kKmsUnavailable) << unwrapped.error().message();
     }
     const auto unwrapped = master->unwrap(wrapped, context_);
     EXPECT_TRUE(unwrapped.ok()) << unwrapped.error().message();
@@ -210,13 +210,13 @@ TEST_F(Pkcs11, TroubleOfTheTokensIsNotTakenForDamage) {
     fail_next_uses(trouble, 2);
     const auto unwrapped = master->unwrap(wrapped, context_);
     ASSERT_FALSE(unwrapped.ok());
-    EXPECT_EQ(unwrapped.error().code, Code::kKeyUnavailable) << unwrapped.error().message();
+    EXPECT_EQ(unwrapped.error().code, Code::kKmsUnavailable) << unwrapped.error().message();
     fail_next_uses(trouble, 1);
     EXPECT_EQ(master->unwrap(wrapped, context_).error().code, Code::kCorrupt);
   }
   fail_next_uses(CKR_KEY_FUNCTION_NOT_PERMITTED, 2);
-  EXPECT_EQ(master->unwrap(wrapped, context_).error().code, Code::kDenied);
-  EXPECT_EQ(master->wrap(key_, context_).error().code, Code::kDenied);
+  EXPECT_EQ(master->unwrap(wrapped, context_).error().code, Code::kKmsDenied);
+  EXPECT_EQ(master->wrap(key_, context_).error().code, Code::kKmsDenied);
 }
 
 }  // namespace
