@@ -21,6 +21,7 @@
 #include "keystore/base/unique_fd.h"
 #include "keystore/cli/exit_code.h"
 #include "keystore/cli/print_json.h"
+#include "keystore/cli/values.h"
 #include "mount-tools/commands.h"
 #include "mount-tools/control.h"
 #include "mount-tools/daemon.h"
@@ -50,6 +51,14 @@ struct Parsed {
   bool nonempty = false;
 };
 
+Result<std::int64_t> lifetime_of(const std::string& option, const std::string& value) {
+  const auto seconds = parse_duration(value);
+  if (!seconds) {
+    return Error{Code::kInvalid, 0, "mount option '" + option + "': " + seconds.error().message()};
+  }
+  return *seconds;
+}
+
 Result<void> apply_option(const std::string& option, MountCommand& command, Parsed& parsed) {
   const std::size_t equals = option.find('=');
   const std::string key = option.substr(0, equals);
@@ -74,6 +83,12 @@ Result<void> apply_option(const std::string& option, MountCommand& command, Pars
     command.passphrase.file = value;
   } else if (key == "log" && !value.empty()) {
     command.log_file = value;
+  } else if (key == "key_ttl" && !value.empty()) {
+    command.key_lifetime.ttl_s = TRY(lifetime_of(option, value));
+    if (command.key_lifetime.ttl_s == 0)
+      return Error{Code::kInvalid, 0, "mount option '" + option + "': at least a second"};
+  } else if (key == "key_grace" && !value.empty()) {
+    command.key_lifetime.grace_s = TRY(lifetime_of(option, value));
   } else if (key == "threads" && !value.empty() &&
              value.find_first_not_of("0123456789") == std::string::npos) {
     command.threads = static_cast<unsigned>(std::min(1024UL, std::stoul(value.substr(0, 9))));
@@ -174,6 +189,8 @@ std::string status_line(OpenStore& store, const MountFacts& facts) {
                     {"store_id", store.config().store.hex()},
                     {"keystore", store.config().keystore},
                     {"master_key", store.session().master->describe().uri},
+                    {"key_ttl_s", store.session().keyring->lifetime().ttl_s},
+                    {"key_grace_s", store.session().keyring->lifetime().grace_s},
                     {"read_only", store.vfs().read_only()},
                     {"locked", store.vfs().locked()},
                     {"pid", ::getpid()},
@@ -219,6 +236,7 @@ Result<void> mount_and_serve(const MountCommand& command, const Parsed& parsed,
   options.for_kernel = true;
   options.purpose = "mounted at " + parsed.mount.mountpoint;
   options.passphrase = command.passphrase;
+  options.key_lifetime = command.key_lifetime;
   options.report = [&logger](const Error& error) { logger.error("{}", error.message()); };
   options.tell = [&logger](const std::string& what) { logger.info("{}", what); };
   const auto store = TRY(OpenStore::open(options));
@@ -319,10 +337,13 @@ void add_mount_command(CLI::App& app, ChosenCommand& chosen) {
   const auto command = std::make_shared<MountCommand>();
   verb.add_option("STORE", command->store, "The store's directory")->required();
   verb.add_option("MOUNTPOINT", command->mountpoint, "An empty directory")->required();
-  verb.add_option("-o", command->options,
-                  "Options, comma-separated: ro, allow_other, noallow_other, nonempty, "
-                  "passphrase_file=F, log=F,\n"
-                  "threads=N, noseccomp, nodev, nosuid, noexec, noatime");
+  verb.add_option(
+      "-o", command->options,
+      "Options, comma-separated: ro, allow_other, noallow_other, nonempty, "
+      "passphrase_file=F, log=F,\n"
+      "key_ttl=15m (how long keys are used before the KMS is asked anew), key_grace=0s (how\n"
+      "much longer while it can't be reached), threads=N, noseccomp, nodev, nosuid, noexec,\n"
+      "noatime");
   verb.add_flag("--read-only,-r", command->read_only, "Change nothing; any number may mount so");
   verb.add_flag("--foreground,-f", command->foreground, "Stay in the foreground and log to stderr");
   verb.add_option("--log", command->log_file, "Log to FILE instead of syslog");

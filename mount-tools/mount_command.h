@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "keystore/cli/passphrase.h"
+#include "keystore/keyring/key_cache.h"
 
 namespace coffer {
 
@@ -17,6 +18,7 @@ struct MountCommand {
   std::string log_file;
   unsigned threads = 0;  ///< 0: as many as processors, at least 4
   bool filter_calls = true;
+  KeyLifetime key_lifetime;
   PassphraseOptions passphrase;
 };
 

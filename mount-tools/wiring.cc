@@ -42,6 +42,7 @@ Result<std::unique_ptr<OpenStore>> OpenStore::open(const Options& options) {
   keystore.access = options.read_only ? Keyring::Access::kReadOnly : Keyring::Access::kReadWrite;
   keystore.if_older = options.if_older;
   keystore.passphrase = options.passphrase;
+  keystore.key_lifetime = options.key_lifetime;
   keystore.report = options.report;
   store->session_ = TRY(KeystoreSession::open(options.root, keystore));
   store->engine_.emplace(TRY(AeadEngine::create()));

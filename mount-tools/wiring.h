@@ -23,6 +23,7 @@ class OpenStore {
     bool for_kernel = false;  ///< it is going to be mounted
     std::string purpose;      ///< what others are told while the store is held for writing
     PassphraseOptions passphrase;
+    KeyLifetime key_lifetime;
     Keyring::IfOlder if_older = Keyring::IfOlder::kRefuse;
     std::function<void(const Error&)> report = [](const Error&) {};
     std::function<void(const std::string&)> tell = [](const std::string&) {};

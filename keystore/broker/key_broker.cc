@@ -7,6 +7,9 @@
 namespace coffer {
 namespace {
 
+/// Seconds between looks at keys that are soon to be asked for anew.
+constexpr std::int64_t kLongestRefreshPause = 30;
+
 constexpr auto kPolicyPoll = std::chrono::milliseconds(500);
 
 std::optional<FileId> file_of(const std::optional<DekId>& key) {
@@ -38,6 +41,7 @@ Result<std::unique_ptr<KeyBroker>> KeyBroker::create(Keyring& keyring, AuditLog&
   TRY(broker->reload());
   if (keyring.writable()) broker->pool_.emplace(keyring);
   broker->watcher_ = std::thread([raw = broker.get(), version] { raw->watch_policy(version); });
+  broker->refresher_ = std::thread([raw = broker.get()] { raw->refresh_keys(); });
   return broker;
 }
 
@@ -48,6 +52,7 @@ KeyBroker::~KeyBroker() {
   }
   watch_changed_.notify_all();
   if (watcher_.joinable()) watcher_.join();
+  if (refresher_.joinable()) refresher_.join();
 }
 
 Result<void> KeyBroker::reload() {
@@ -124,6 +129,23 @@ void KeyBroker::watch_policy(std::int64_t seen) {
     if (const std::uint64_t now = changes(); now != told) {
       told = now;
       tell_of_change();
+    }
+  }
+}
+
+void KeyBroker::refresh_keys() {
+  const std::chrono::seconds pause(
+      std::clamp<std::int64_t>(keyring_.lifetime().ttl_s / 16, 1, kLongestRefreshPause));
+  while (true) {
+    {
+      MutexLock lock(watch_mutex_);
+      if (!stopping_) watch_changed_.wait_for(watch_mutex_, pause);
+      if (stopping_) return;
+    }
+    try {
+      keyring_.refresh_keys();
+    } catch (const std::bad_alloc&) {
+      // No locked memory for another key now. Who needs it asks again, and is told.
     }
   }
 }
@@ -265,7 +287,7 @@ std::shared_ptr<const SecretBytes> KeyBroker::find_names(const AccessRequest& re
 
 Result<std::shared_ptr<const SecretBytes>> KeyBroker::names_secret(ScopeId scope) {
   const std::int64_t now = clock_.unix_seconds();
-  const std::int64_t ttl = keyring_.key_ttl_s();
+  const std::int64_t ttl = keyring_.lifetime().ttl_s;
   {
     MutexLock lock(names_mutex_);
     const auto cached = names_.find(scope);

@@ -152,6 +152,7 @@ class KeyBroker {
                Error error);
   /// `seen` is the keystore's data version from before the policy was read.
   void watch_policy(std::int64_t seen);
+  void refresh_keys();
   [[nodiscard]] Sources asked_to_learn() const;
   /// True once a grant has begun or ended since `looked_at`, or the clock was set back.
   [[nodiscard]] bool time_has_told(std::int64_t looked_at);
@@ -180,6 +181,7 @@ class KeyBroker {
   CondVar watch_changed_;
   bool stopping_ GUARDED_BY(watch_mutex_) = false;
   std::thread watcher_;
+  std::thread refresher_;  // one of its own: it waits for the KMS
 };
 
 }  // namespace coffer

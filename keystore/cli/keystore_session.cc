@@ -43,7 +43,7 @@ Result<KeystoreSession> KeystoreSession::open(const std::string& root, const Opt
       TRY(open_master(peek.master, passphrase_source(options.passphrase))));
   auto keyring =
       Keyring::open(path, options.access, session.config.store, *session.master, *session.clock,
-                    kDefaultKeyTtlSeconds,
+                    options.key_lifetime,
                     {.path = keystore_seen_path(session.config.store), .report = options.report},
                     options.if_older);
   if (!keyring) return with_path(std::move(keyring).error(), path);

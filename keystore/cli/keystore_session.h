@@ -28,6 +28,7 @@ struct KeystoreSession {
     Keyring::Access access = Keyring::Access::kReadOnly;
     Keyring::IfOlder if_older = Keyring::IfOlder::kRefuse;
     PassphraseOptions passphrase;
+    KeyLifetime key_lifetime;
     /// Hears why a rollback of the keystore can't be noticed, if it can't; and why the audit log
     /// can't be signed.
     std::function<void(const Error&)> report;

@@ -118,19 +118,21 @@ Result<NewScope> make_scope_keys(StoreId store, ScopeId scope, MasterKms& master
 }  // namespace
 
 Keyring::Keyring(std::string path, Database writer, Database reader, Access access, StoreId store,
-                 MasterKms& master, const Clock& clock, std::int64_t key_ttl_s,
+                 MasterKms& master, const Clock& clock, KeyLifetime lifetime,
                  NewestSeen::Place seen, IfOlder if_older)
     : path_(std::move(path)),
       access_(access),
       store_(store),
       master_(master),
       clock_(clock),
-      key_ttl_s_(key_ttl_s),
+      lifetime_(lifetime),
       seen_(seen, store),
       remembers_(!seen.path.empty()),
       takes_older_(if_older == IfOlder::kTake),
       database_(std::move(writer)),
-      reader_(std::move(reader)) {
+      reader_(std::move(reader)),
+      policy_keys_(clock, lifetime),
+      keks_(clock, lifetime) {
   struct stat status {};
   if (::stat(path_.c_str(), &status) != 0) return;
   device_ = status.st_dev;
@@ -199,7 +201,7 @@ Result<KeystorePeek> Keyring::peek(const std::string& path) {
 
 Result<std::unique_ptr<Keyring>> Keyring::open(const std::string& path, Access access,
                                                StoreId store, MasterKms& master, const Clock& clock,
-                                               std::int64_t key_ttl_s, NewestSeen::Place seen,
+                                               KeyLifetime lifetime, NewestSeen::Place seen,
                                                IfOlder if_older) {
   Database writer = TRY(open_existing(
       path, access == Access::kReadOnly ? Database::Mode::kReadOnly : Database::Mode::kReadWrite));
@@ -210,7 +212,7 @@ Result<std::unique_ptr<Keyring>> Keyring::open(const std::string& path, Access a
   }
   Database reader = TRY(open_existing(path, Database::Mode::kReadOnly));
   std::unique_ptr<Keyring> keyring(new Keyring(path, std::move(writer), std::move(reader), access,
-                                               store, master, clock, key_ttl_s, std::move(seen),
+                                               store, master, clock, lifetime, std::move(seen),
                                                if_older));
   TRY(keyring->policy());
   return keyring;
@@ -228,14 +230,10 @@ Result<std::int64_t> Keyring::read_version() {
 
 Result<std::shared_ptr<const Keyring::PolicyKeys>> Keyring::policy_keys() {
   if (locked()) return keys_are_locked();
-  const std::int64_t now = clock_.unix_seconds();
-  std::uint64_t forgotten = 0;
-  {
-    MutexLock lock(cache_mutex_);
-    if (policy_keys_ != nullptr && fresh(policy_keys_->expires_at, now)) return policy_keys_;
-    policy_keys_.reset();
-    forgotten = forgotten_;
-  }
+  return policy_keys_.get({}, [this](std::monostate) { return ask_for_policy_keys(); });
+}
+
+Result<Keyring::PolicyKeys> Keyring::ask_for_policy_keys() {
   ByteVector wrapped;
   {
     MutexLock lock(read_mutex_);
@@ -243,17 +241,11 @@ Result<std::shared_ptr<const Keyring::PolicyKeys>> Keyring::policy_keys() {
   }
   const SecretBytes policy_key = TRY(master_.unwrap(
       wrapped, context(KeyContext::Purpose::kPolicyKey, ScopeId{}, KeyVersion{}, KeyVersion{1})));
-  auto keys = std::make_shared<const PolicyKeys>(
-      PolicyKeys{.mac = derive(policy_key, store_, "coffer/1/policy"),
-                 .records = HmacKey(derive(policy_key, store_, "coffer/1/records").expose()),
-                 .paths = derive(policy_key, store_, "coffer/1/paths"),
-                 .audit = {.lines = derive(policy_key, store_, "coffer/1/audit-lines"),
-                           .seed = derive(policy_key, store_, "coffer/1/audit")},
-                 .expires_at = now + key_ttl_s_});
-  MutexLock lock(cache_mutex_);
-  // What the KMS said before forget_keys is used once, and not kept.
-  if (forgotten == forgotten_) policy_keys_ = keys;
-  return keys;
+  return PolicyKeys{.mac = derive(policy_key, store_, "coffer/1/policy"),
+                    .records = HmacKey(derive(policy_key, store_, "coffer/1/records").expose()),
+                    .paths = derive(policy_key, store_, "coffer/1/paths"),
+                    .audit = {.lines = derive(policy_key, store_, "coffer/1/audit-lines"),
+                              .seed = derive(policy_key, store_, "coffer/1/audit")}};
 }
 
 Result<void> Keyring::read_verified(
@@ -403,11 +395,15 @@ Result<std::vector<KekRow>> Keyring::keks() {
   return rows;
 }
 
+void Keyring::refresh_keys() {
+  if (locked()) return;
+  policy_keys_.refresh([this](std::monostate) { return ask_for_policy_keys(); });
+  keks_.refresh([this](const KekId& id) { return ask_for_kek(id); });
+}
+
 void Keyring::forget_keys() {
-  MutexLock lock(cache_mutex_);
-  ++forgotten_;
-  policy_keys_.reset();
-  keks_.clear();
+  policy_keys_.forget();
+  keks_.forget();
 }
 
 void Keyring::lock() {

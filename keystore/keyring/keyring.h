@@ -8,22 +8,19 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "keystore/base/clock.h"
 #include "keystore/base/mutex.h"
 #include "keystore/base/result.h"
 #include "keystore/db/database.h"
+#include "keystore/keyring/key_cache.h"
 #include "keystore/keyring/newest_seen.h"
 #include "keystore/keyring/rows.h"
 #include "keystore/kms/master_kms.h"
 
 namespace coffer {
-
-/// How long an unwrapped KEK (and the policy key) is used before the KMS is asked again, so that a
-/// revocation there bites.
-inline constexpr std::int64_t kDefaultKeyTtlSeconds = 900;
 
 /// What can be known of a keystore before its master key is: where that key is, and whose store
 /// this is. Not authenticated.
@@ -63,12 +60,12 @@ class Keyring {
   /// writes policy or records later. `master` and `clock` outlive the Keyring.
   static Result<std::unique_ptr<Keyring>> open(const std::string& path, Access access,
                                                StoreId store, MasterKms& master, const Clock& clock,
-                                               std::int64_t key_ttl_s = kDefaultKeyTtlSeconds,
+                                               KeyLifetime lifetime = {},
                                                NewestSeen::Place seen = {},
                                                IfOlder if_older = IfOlder::kRefuse);
 
   [[nodiscard]] StoreId store() const { return store_; }
-  [[nodiscard]] std::int64_t key_ttl_s() const { return key_ttl_s_; }
+  [[nodiscard]] KeyLifetime lifetime() const { return lifetime_; }
   [[nodiscard]] bool writable() const { return access_ == Access::kReadWrite; }
 
   /// Scopes and grants, authenticated. kCorrupt if they were altered.
@@ -157,6 +154,9 @@ class Keyring {
   Result<void> forget_log(LogId log);
   Result<void> set_audit_required(bool required);
 
+  /// Asks the KMS anew for keys in use whose time is nearly over, so that nobody waits for it then.
+  /// To be called now and then; takes as long as the KMS does.
+  void refresh_keys();
   /// Drops every unwrapped key; the next use asks the KMS again.
   void forget_keys();
   /// The same, and keeps none until `unlock`: what needs one is kKeyUnavailable meanwhile.
@@ -165,16 +165,11 @@ class Keyring {
   [[nodiscard]] bool locked() const { return locked_.load(); }
 
  private:
-  struct CachedKey {
-    std::shared_ptr<const SecretBytes> key;
-    std::int64_t expires_at = 0;
-  };
   struct PolicyKeys {
     SecretBytes mac;
     HmacKey records;
     SecretBytes paths;
     AuditSecrets audit;
-    std::int64_t expires_at = 0;
   };
   struct KekId {
     ScopeId scope;
@@ -188,19 +183,17 @@ class Keyring {
   };
 
   Keyring(std::string path, Database writer, Database reader, Access access, StoreId store,
-          MasterKms& master, const Clock& clock, std::int64_t key_ttl_s, NewestSeen::Place seen,
+          MasterKms& master, const Clock& clock, KeyLifetime lifetime, NewestSeen::Place seen,
           IfOlder if_older);
 
   Result<std::shared_ptr<const PolicyKeys>> policy_keys();
   /// An authenticated row. kKeyUnavailable if there is none.
   Result<StoredDek> stored_dek(FileId file, KeyVersion version);
+  Result<PolicyKeys> ask_for_policy_keys();
   Result<std::shared_ptr<const SecretBytes>> kek(KekId id);
+  Result<SecretBytes> ask_for_kek(KekId id);
   Result<ScopeRow> scope_row(ScopeId scope);
   Result<ScopeId> next_scope_id();
-  /// True if what was cached until `expires_at` may still be used; a clock set back makes it stale.
-  [[nodiscard]] bool fresh(std::int64_t expires_at, std::int64_t now) const {
-    return now < expires_at && expires_at - now <= key_ttl_s_;
-  }
   /// Runs `read` in a transaction that has checked the policy MAC, so that what it reads of the
   /// policy tables is authentic, of one moment, and not older than what was seen.
   Result<void> read_verified(const std::function<Result<void>(Database&, const PolicyKeys&)>& read);
@@ -236,7 +229,7 @@ class Keyring {
   const StoreId store_;
   MasterKms& master_;
   const Clock& clock_;
-  const std::int64_t key_ttl_s_;
+  const KeyLifetime lifetime_;
   dev_t device_ = 0;  // of the file that was opened; both 0 if it was not to be found out
   ino_t inode_ = 0;
   NewestSeen seen_;
@@ -253,10 +246,8 @@ class Keyring {
   Database reader_ GUARDED_BY(read_mutex_);
   std::optional<Statement> select_dek_ GUARDED_BY(read_mutex_);
 
-  Mutex cache_mutex_;
-  std::uint64_t forgotten_ GUARDED_BY(cache_mutex_) = 0;  // calls of forget_keys
-  std::shared_ptr<const PolicyKeys> policy_keys_ GUARDED_BY(cache_mutex_);
-  std::unordered_map<KekId, CachedKey, KekIdHash> keks_ GUARDED_BY(cache_mutex_);
+  KeyCache<std::monostate, PolicyKeys> policy_keys_;
+  KeyCache<KekId, SecretBytes, KekIdHash> keks_;
 };
 
 }  // namespace coffer

@@ -130,17 +130,10 @@ Result<void> write_record(Statement& update, const HmacKey& records_key, const D
 }  // namespace
 
 Result<std::shared_ptr<const SecretBytes>> Keyring::kek(KekId id) {
-  const std::int64_t now = clock_.unix_seconds();
-  std::uint64_t forgotten = 0;
-  {
-    MutexLock lock(cache_mutex_);
-    const auto cached = keks_.find(id);
-    if (cached != keks_.end()) {
-      if (fresh(cached->second.expires_at, now)) return cached->second.key;
-      keks_.erase(cached);
-    }
-    forgotten = forgotten_;
-  }
+  return keks_.get(id, [this](const KekId& asked) { return ask_for_kek(asked); });
+}
+
+Result<SecretBytes> Keyring::ask_for_kek(KekId id) {
   ByteVector wrapped;
   TRY(read_verified([&](Database& database, const PolicyKeys&) -> Result<void> {
     Statement statement = TRY(
@@ -157,12 +150,8 @@ Result<std::shared_ptr<const SecretBytes>> Keyring::kek(KekId id) {
     wrapped.assign(row.blob(0).begin(), row.blob(0).end());
     return {};
   }));
-  auto key = std::make_shared<const SecretBytes>(TRY(master_.unwrap(
-      wrapped, context(KeyContext::Purpose::kKek, id.scope, KeyVersion{}, id.version))));
-  MutexLock lock(cache_mutex_);
-  // What the KMS said before forget_keys is used once, and not kept.
-  if (forgotten == forgotten_) keks_[id] = CachedKey{key, now + key_ttl_s_};
-  return key;
+  return master_.unwrap(wrapped,
+                        context(KeyContext::Purpose::kKek, id.scope, KeyVersion{}, id.version));
 }
 
 Result<SecretBytes> Keyring::scope_secret(ScopeId scope) {

@@ -4,6 +4,7 @@
 
 #include "keystore/kms/bounded_kms.h"
 #include "keystore/kms/local_kms.h"
+#include "keystore/kms/patient_kms.h"
 #include "keystore/kms/pkcs11_kms.h"
 
 namespace coffer {
@@ -23,9 +24,11 @@ Error unknown_uri(const std::string& uri) {
 /// How long somebody waits who can't be killed.
 constexpr std::chrono::seconds kDeadline{10};
 
+/// One that others answer for: it is asked again, and not waited for without end.
 Result<std::unique_ptr<MasterKms>> bounded(Result<std::unique_ptr<MasterKms>> master) {
   if (!master) return master;
-  return std::unique_ptr<MasterKms>(std::make_unique<BoundedKms>(*std::move(master), kDeadline));
+  auto patient = std::make_shared<PatientKms>(*std::move(master), PatientKms::Patience{});
+  return std::unique_ptr<MasterKms>(std::make_unique<BoundedKms>(std::move(patient), kDeadline));
 }
 
 Result<std::string> key_file_path(const std::string& uri) {

@@ -1,14 +1,16 @@
 """Stores whose master key is on a token: SoftHSM, found as Debian registers it with p11-kit."""
 
+import errno
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from files import random_bytes
 from harness import CofferTest
-from processes import SELF, Outcome, coffer, need, run
-from stores import Store
+from processes import SELF, Outcome, coffer, need, run, wait_until
+from stores import Mount, Store
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 PIN = "7531"
@@ -126,6 +128,37 @@ class Tokens(HsmTest):
         self.refused(store, KMS_UNAVAILABLE, "no such token")
         self.bring_token_back()
         self.assert_content(self.new_mount(store).path / "file", b"changed")
+
+    def test_an_outage(self) -> None:
+        """Not noticed until the keys' time is over; then there is no key for a file, until the token is back."""
+        store = self.store_on_token()
+        mount = self.new_mount(store, "-o", "key_ttl=3s")
+        (mount.path / "file").write_bytes(b"content")
+        self.take_token_away()
+        self.assert_content(mount.path / "file", b"content")
+        wait_until(lambda: self.outcome_of_open(mount) == errno.ENOKEY, "the keys' time is over", 30)
+        self.bring_token_back()
+        wait_until(lambda: self.outcome_of_open(mount) == 0, "the token is back", 30)
+        self.assert_content(mount.path / "file", b"content")
+
+    def test_an_outage_within_the_grace(self) -> None:
+        store = self.store_on_token()
+        mount = self.new_mount(store, "-o", "key_ttl=2s,key_grace=1h")
+        self.assertEqual((mount.status()["key_ttl_s"], mount.status()["key_grace_s"]), (2, 3600))
+        (mount.path / "file").write_bytes(b"content")
+        self.take_token_away()
+        until = time.monotonic() + 6
+        while time.monotonic() < until:
+            self.assert_content(mount.path / "file", b"content")
+            time.sleep(0.1)
+
+    @staticmethod
+    def outcome_of_open(mount: Mount) -> int:
+        try:
+            os.close(os.open(mount.path / "file", os.O_RDONLY))
+        except OSError as failure:
+            return failure.errno or 0
+        return 0
 
     def test_another_token_of_the_same_name(self) -> None:
         store = self.store_on_token()

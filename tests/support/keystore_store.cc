@@ -29,8 +29,8 @@ Keyring::CreateOptions TestStore::create_options() const {
   return create;
 }
 
-std::unique_ptr<Keyring> TestStore::open(Keyring::Access access, std::int64_t key_ttl_s) {
-  return must_be(Keyring::open(path, access, id, kms, clock, key_ttl_s), "opening the keystore");
+std::unique_ptr<Keyring> TestStore::open(Keyring::Access access, KeyLifetime lifetime) {
+  return must_be(Keyring::open(path, access, id, kms, clock, lifetime), "opening the keystore");
 }
 
 Result<std::unique_ptr<Keyring>> TestStore::try_open() {

@@ -23,7 +23,7 @@ struct TestStore {
 
   /// Stops the test program if it can't be opened.
   std::unique_ptr<Keyring> open(Keyring::Access access = Keyring::Access::kReadWrite,
-                                std::int64_t key_ttl_s = kDefaultKeyTtlSeconds);
+                                KeyLifetime lifetime = {});
   Result<std::unique_ptr<Keyring>> try_open();
   /// What policy() of a fresh Keyring says: success, or its error.
   Result<void> check();

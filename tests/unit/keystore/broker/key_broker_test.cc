@@ -11,6 +11,7 @@
 
 #include "tests/support/keystore_audit_keys.h"
 #include "tests/support/keystore_audit_lines.h"
+#include "tests/support/keystore_process.h"
 #include "tests/support/keystore_raw_database.h"
 #include "tests/support/keystore_store.h"
 
@@ -19,6 +20,7 @@ namespace {
 
 using nlohmann::json;
 using std::chrono::seconds;
+using testing::eventually;
 using testing::everyone_grant;
 using testing::must_be;
 using testing::outcome;
@@ -377,7 +379,7 @@ TEST_F(KeyBrokerTest, ALookupIsLetInByWhatTheRequestSaysOrNotAtAll) {
 }
 
 TEST_F(KeyBrokerTest, NamesLiveAsLongAsOtherKeys) {
-  keyring_ = store_.open(Keyring::Access::kReadWrite, 100);
+  keyring_ = store_.open(Keyring::Access::kReadWrite, {.ttl_s = 100});
   start();
   const AccessRequest asked = request(reader_, models_, kList, "/models");
   const auto first = must_be(broker_->release_names(asked, KeyBroker::Lines::kRefusals));
@@ -392,6 +394,18 @@ TEST_F(KeyBrokerTest, NamesLiveAsLongAsOtherKeys) {
   store_.kms.fail_with(Error{Code::kKeyUnavailable, 0, "down"});
   store_.clock.advance(seconds(-5000));
   EXPECT_EQ(outcome(broker_->release_names(asked, KeyBroker::Lines::kRefusals)), "key-unavailable");
+}
+
+TEST_F(KeyBrokerTest, KeysAreAskedForBeforeTheirTimeIsOver) {
+  keyring_ = store_.open(Keyring::Access::kReadWrite, {.ttl_s = 16});
+  start();
+  const AccessRequest asked = request(reader_, models_, kList, "/models");
+  EXPECT_EQ(outcome(broker_->check(asked)), "ok");
+  EXPECT_EQ(outcome(keyring_->scope_secret(models_)), "ok");
+  EXPECT_EQ(outcome(keyring_->scope_secret(models_)), "ok");
+  const std::size_t keks = store_.kms.unwraps(KeyContext::Purpose::kKek);
+  store_.clock.advance(seconds(13));
+  EXPECT_TRUE(eventually([&] { return store_.kms.unwraps(KeyContext::Purpose::kKek) > keks; }));
 }
 
 TEST_F(KeyBrokerTest, TheWayToAGrantedScopeIsPassedAndNotRead) {

@@ -25,7 +25,7 @@ constexpr std::int64_t kTtl = 600;
 
 class KeyringCache : public ::testing::Test {
  protected:
-  KeyringCache() : keyring_(store_.open(Keyring::Access::kReadWrite, kTtl)) {
+  KeyringCache() : keyring_(store_.open(Keyring::Access::kReadWrite, {.ttl_s = kTtl})) {
     dek_ = std::move(must_be(keyring_->make_deks(kRootScope, 1)).front());
     must_be(keyring_->scope_secret(kRootScope));
   }
@@ -38,7 +38,7 @@ class KeyringCache : public ::testing::Test {
 };
 
 TEST_F(KeyringCache, WithinTheLifetimeTheKmsIsNotAsked) {
-  EXPECT_EQ(keyring_->key_ttl_s(), kTtl);
+  EXPECT_EQ(keyring_->lifetime().ttl_s, kTtl);
   const std::size_t before = store_.kms.unwraps();
   const std::size_t wraps = store_.kms.wraps();
   store_.clock.advance(seconds(kTtl - 60));

@@ -23,7 +23,7 @@ class KeyringRollback : public ::testing::Test {
                                         Keyring::IfOlder if_older = Keyring::IfOlder::kRefuse,
                                         Keyring::Access access = Keyring::Access::kReadWrite) {
     return Keyring::open(store_.path, access, store_.id, store_.kms, store_.clock,
-                         kDefaultKeyTtlSeconds, {.path = store_.dir.file(node), .report = {}},
+                         KeyLifetime{}, {.path = store_.dir.file(node), .report = {}},
                          if_older);
   }
   std::unique_ptr<Keyring> node(const std::string& name) { return must_be(open(name)); }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "keystore/kms/master_kms.h"
+#include "keystore/kms/pkcs11_kms.h"
 #include "tests/support/faulty_pkcs11.h"
 #include "tests/support/privileges.h"
 #include "tests/support/temp_dir.h"
@@ -61,6 +62,12 @@ class Pkcs11 : public ::testing::Test {
   }
   static std::unique_ptr<MasterKms> open() {
     auto master = create_master(kUri, pin_1234);
+    if (!master) throw std::runtime_error(master.error().message());
+    return *std::move(master);
+  }
+  /// Without the patience of others that stands before it.
+  static std::unique_ptr<Pkcs11Kms> alone() {
+    auto master = Pkcs11Kms::open(kUri, pin_1234);
     if (!master) throw std::runtime_error(master.error().message());
     return *std::move(master);
   }
@@ -143,7 +150,8 @@ TEST_F(Pkcs11, UrisThatCannotBe) {
 }
 
 TEST_F(Pkcs11, ExactlyOneKeyIsMeant) {
-  EXPECT_EQ(outcome_of("pkcs11:token=other;object=kek"), "key-unavailable");
+  EXPECT_EQ(outcome_of("pkcs11:token=other;object=kek"), "kms-unavailable");
+  EXPECT_EQ(outcome_of("pkcs11:token=coffer;object=other"), "kms-key-missing");
   EXPECT_NE(words_of("pkcs11:token=coffer;object=other").find("pkcs11-tool"), std::string::npos);
   EXPECT_EQ(outcome_of("pkcs11:token=coffer"), "ok") << "there is but one";
   tokens_->add_key("coffer", "another", "--key-type AES:32 --sensitive --id 0a");
@@ -170,7 +178,7 @@ TEST_F(Pkcs11, AnotherKeyOfTheSameNameIsNoticed) {
 }
 
 TEST_F(Pkcs11, ALostSessionIsOpenedAnew) {
-  const auto master = open();
+  const auto master = alone();
   const ByteVector wrapped = *master->wrap(key_, context_);
   for (const CK_RV lost : {CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED, CKR_DEVICE_REMOVED,
                            CKR_DEVICE_ERROR, CKR_TOKEN_NOT_PRESENT, CKR_USER_NOT_LOGGED_IN,
@@ -185,8 +193,16 @@ TEST_F(Pkcs11, ALostSessionIsOpenedAnew) {
   }
 }
 
-TEST_F(Pkcs11, ATokenThatIsGoneIsUnavailableAndComesBack) {
+TEST_F(Pkcs11, ATokenThatComesBackInTimeWasNeverGone) {
   const auto master = open();
+  const ByteVector wrapped = *master->wrap(key_, context_);
+  fail_next_uses(CKR_DEVICE_REMOVED, 1);
+  fail_next_sessions(CKR_TOKEN_NOT_PRESENT, 3);
+  EXPECT_TRUE(master->unwrap(wrapped, context_).ok());
+}
+
+TEST_F(Pkcs11, ATokenThatIsGoneIsUnavailableAndComesBack) {
+  const auto master = alone();
   const ByteVector wrapped = *master->wrap(key_, context_);
   for (int outage = 0; outage < 3; ++outage) {
     // Both the session that was, and those that are tried instead.
@@ -204,7 +220,7 @@ TEST_F(Pkcs11, ATokenThatIsGoneIsUnavailableAndComesBack) {
 
 /// SoftHSM says the same of what does not authenticate.
 TEST_F(Pkcs11, TroubleOfTheTokensIsNotTakenForDamage) {
-  const auto master = open();
+  const auto master = alone();
   const ByteVector wrapped = *master->wrap(key_, context_);
   for (const CK_RV trouble : {CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED}) {
     fail_next_uses(trouble, 2);
