@@ -21,7 +21,8 @@ constexpr const char* kExitCodes =
     R"(Exit codes: 0 success, 1 I/O and other failures, 2 usage, 3 not a store, 4 wrong key or
 passphrase, 5 keystore missing, 6 keystore of another store, 7 unknown format version, 8 corrupt,
 9 moved, 10 rolled back, 11 key unavailable, 12 denied, 13 revoked, 14 expired, 15 mount point,
-16 busy, 17 read-only, 18 no space, 19 not found, 20 exists, 21 a limit, 22 unsupported.)";
+16 busy, 17 read-only, 18 no space, 19 not found, 20 exists, 21 a limit, 22 unsupported, 23 the KMS
+denies it, 24 it has no such master key, 25 the master key is disabled, 26 the KMS can't be reached.)";
 
 /// mount(8) calls: mount.fuse.coffer STORE MOUNTPOINT [-sfnv] [-o OPTIONS].
 int mount_helper(int argc, char** argv) {
@@ -89,6 +90,9 @@ void add_commands(CLI::App& app, coffer::ChosenCommand& chosen) {
   coffer::add_key_commands(key, chosen);
   coffer::add_key_show_command(key, chosen);
   coffer::add_key_state_commands(key, chosen);
+  CLI::App& kms = *app.add_subcommand("kms", "The master key of a store, and what keeps it");
+  kms.require_subcommand(1);
+  coffer::add_kms_commands(kms, chosen);
 }
 
 int run(int argc, char** argv) {

@@ -29,6 +29,7 @@ void add_audit_commands(CLI::App& app, ChosenCommand& chosen);
 /// Adds `show` to them.
 void add_audit_show_command(CLI::App& audit, ChosenCommand& chosen);
 void add_key_commands(CLI::App& key, ChosenCommand& chosen);
+void add_kms_commands(CLI::App& kms, ChosenCommand& chosen);
 
 /// What the flags of a scope mean, in a verb's help.
 inline constexpr const char* kStrictHelp =

@@ -146,12 +146,7 @@ Result<void> Keyring::create(const CreateOptions& options, MasterKms& master, co
     const SecretBytes mac_key = derive(policy_key, options.store, "coffer/1/policy");
     const SecretBytes path_key = derive(policy_key, options.store, "coffer/1/paths");
     const ByteVector wrapped =
-        TRY(master.wrap(policy_key, KeyContext{.purpose = KeyContext::Purpose::kPolicyKey,
-                                               .store = options.store,
-                                               .scope = {},
-                                               .wrapping_kek = {},
-                                               .file = {},
-                                               .version = KeyVersion{1}}));
+        TRY(master.wrap(policy_key, KeyContext::of_policy_key(options.store)));
     const NewScope keys = TRY(make_scope_keys(options.store, kRootScope, master));
     const std::int64_t now = clock.unix_seconds();
 
@@ -196,6 +191,7 @@ Result<KeystorePeek> Keyring::peek(const std::string& path) {
   KeystorePeek peek;
   peek.store = TRY(read_store_id(database));
   peek.master = TRY(select_active_master(database));
+  peek.policy_key = TRY(read_meta(database, "policy_key"));
   return peek;
 }
 
@@ -239,8 +235,7 @@ Result<Keyring::PolicyKeys> Keyring::ask_for_policy_keys() {
     MutexLock lock(read_mutex_);
     wrapped = TRY(read_meta(reader_, "policy_key"));
   }
-  const SecretBytes policy_key = TRY(master_.unwrap(
-      wrapped, context(KeyContext::Purpose::kPolicyKey, ScopeId{}, KeyVersion{}, KeyVersion{1})));
+  const SecretBytes policy_key = TRY(master_.unwrap(wrapped, KeyContext::of_policy_key(store_)));
   return PolicyKeys{.mac = derive(policy_key, store_, "coffer/1/policy"),
                     .records = HmacKey(derive(policy_key, store_, "coffer/1/records").expose()),
                     .paths = derive(policy_key, store_, "coffer/1/paths"),

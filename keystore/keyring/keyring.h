@@ -27,6 +27,7 @@ namespace coffer {
 struct KeystorePeek {
   StoreId store;
   MasterKeyRecord master;
+  ByteVector policy_key;  ///< wrapped by it
 };
 
 struct StoredDek;

@@ -87,4 +87,8 @@ Result<SecretBytes> BoundedKms::unwrap(Bytes wrapped, const KeyContext& context)
 
 MasterKeyRecord BoundedKms::describe() const { return master_->describe(); }
 
+Result<std::vector<KmsFact>> BoundedKms::inspect() {
+  return in_time<std::vector<KmsFact>>([](MasterKms& master) { return master.inspect(); });
+}
+
 }  // namespace coffer

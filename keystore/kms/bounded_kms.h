@@ -19,6 +19,7 @@ class BoundedKms final : public MasterKms {
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   [[nodiscard]] MasterKeyRecord describe() const override;
+  Result<std::vector<KmsFact>> inspect() override;
 
  private:
   template <typename T>

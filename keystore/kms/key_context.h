@@ -19,6 +19,16 @@ struct KeyContext {
   KeyVersion version;       ///< of the wrapped key
 
   [[nodiscard]] std::array<std::uint8_t, 64> encode() const;
+
+  /// Where a store's policy key belongs.
+  static KeyContext of_policy_key(StoreId store) {
+    return {.purpose = Purpose::kPolicyKey,
+            .store = store,
+            .scope = {},
+            .wrapping_kek = {},
+            .file = {},
+            .version = KeyVersion{1}};
+  }
 };
 
 }  // namespace coffer

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "keystore/base/bytes.h"
 #include "keystore/base/result.h"
@@ -17,6 +18,12 @@ struct MasterKeyRecord {
   std::string uri;
   std::string version;  ///< the provider's name for the key's version
   std::string params;   ///< public parameters, in the provider's own form
+};
+
+/// What a KMS or token tells of itself, for people.
+struct KmsFact {
+  std::string name;
+  std::string value;
 };
 
 /// The master key, wherever it lives. Never hands the key out; wraps and unwraps 32-byte keys under
@@ -36,6 +43,9 @@ class MasterKms {
   /// takes to ask is missing here.
   virtual Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) = 0;
   [[nodiscard]] virtual MasterKeyRecord describe() const = 0;
+  /// Who it takes us for, its newest version and the like, as far as it tells: asked of it now.
+  /// Errors as those of `unwrap`.
+  virtual Result<std::vector<KmsFact>> inspect() { return std::vector<KmsFact>(); }
 };
 
 /// Asks for a passphrase, or a token's PIN; `confirm` when a new one is being set, so that it is

@@ -27,6 +27,8 @@ class PatientKms final : public MasterKms {
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   [[nodiscard]] MasterKeyRecord describe() const override;
+  /// Once.
+  Result<std::vector<KmsFact>> inspect() override { return master_->inspect(); }
 
  private:
   using Time = std::chrono::steady_clock::time_point;

@@ -138,6 +138,12 @@ bool is_lost(CK_RV outcome) {
   return std::find(kLost.begin(), kLost.end(), outcome) != kLost.end();
 }
 
+/// PKCS #11 fills what it says of itself up with spaces.
+std::string unpadded(Bytes text) {
+  while (!text.empty() && text.back() == ' ') text = text.first(text.size() - 1);
+  return {text.begin(), text.end()};
+}
+
 unsigned char* writable(Bytes bytes) {
   return const_cast<unsigned char*>(bytes.data());  // NOLINT: PKCS#11 knows no const
 }
@@ -172,6 +178,23 @@ class Pkcs11Key::Session {
       length = out.size();
       return finish(session_, writable(in), in.size(), out.data(), &length);
     });
+  }
+
+  Result<std::vector<KmsFact>> inspect() {
+    CK_TOKEN_INFO token{};
+    CK_INFO library{};
+    const CK_RV outcome = TRY(use([&]() REQUIRES(mutex_) {
+      CK_SESSION_INFO session{};
+      CK_RV asked = token_->C_GetSessionInfo(session_, &session);
+      if (asked == CKR_OK) asked = token_->C_GetTokenInfo(session.slotID, &token);
+      return asked == CKR_OK ? token_->C_GetInfo(&library) : asked;
+    }));
+    if (outcome != CKR_OK) return unavailable(text_, outcome);
+    return std::vector<KmsFact>{{"token", unpadded(token.label)},
+                                {"made by", unpadded(token.manufacturerID)},
+                                {"model", unpadded(token.model)},
+                                {"serial", unpadded(token.serialNumber)},
+                                {"library", unpadded(library.libraryDescription)}};
   }
 
   [[nodiscard]] const std::string& text() const { return text_; }
@@ -345,6 +368,8 @@ Result<std::unique_ptr<Pkcs11Key>> Pkcs11Key::open(const std::string& uri,
   TRY(session->begin(pin));
   return std::unique_ptr<Pkcs11Key>(new Pkcs11Key(std::move(session)));
 }
+
+Result<std::vector<KmsFact>> Pkcs11Key::inspect() { return session_->inspect(); }
 
 Result<ByteVector> Pkcs11Key::encrypt(Bytes nonce, Bytes aad, Bytes plain) {
   Gcm gcm(nonce, aad);

@@ -29,6 +29,8 @@ class Pkcs11Key {
   Result<ByteVector> encrypt(Bytes nonce, Bytes aad, Bytes plain);
   /// kCorrupt if it does not authenticate.
   Result<SecretBytes> decrypt(Bytes nonce, Bytes aad, Bytes ciphertext);
+  /// Of the token and the library that talks to it.
+  Result<std::vector<KmsFact>> inspect();
 
  private:
   class Session;

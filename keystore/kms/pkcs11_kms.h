@@ -19,6 +19,7 @@ class Pkcs11Kms final : public MasterKms {
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   [[nodiscard]] MasterKeyRecord describe() const override;
+  Result<std::vector<KmsFact>> inspect() override { return key_->inspect(); }
 
  private:
   Pkcs11Kms(std::string uri, std::string fingerprint, std::unique_ptr<Pkcs11Key> key);

@@ -1,6 +1,7 @@
 """Stores whose master key is on a token: SoftHSM, found as Debian registers it with p11-kit."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -159,6 +160,20 @@ class Tokens(HsmTest):
         except OSError as failure:
             return failure.errno or 0
         return 0
+
+    def test_check(self) -> None:
+        store = self.store_on_token()
+        done = coffer("kms", "check", store.path, "--json")
+        found = json.loads(done.out)
+        self.assertEqual(found["facts"]["token"], "models")
+        self.assertIn("SoftHSM", found["facts"]["made by"])
+        self.assertEqual([check["ok"] for check in found["checks"]], [True] * 6)
+        self.take_token_away()
+        gone = coffer("kms", "check", store.path, check=False)
+        self.assertEqual(gone.code, KMS_UNAVAILABLE, str(gone))
+        self.assertIn("no such token", gone.out)
+        self.assertIn("-> see: p11-kit list-modules", gone.out)
+        self.assertNotIn(PIN, gone.out + gone.err)
 
     def test_another_token_of_the_same_name(self) -> None:
         store = self.store_on_token()
