@@ -22,9 +22,8 @@ class KeyringRollback : public ::testing::Test {
   Result<std::unique_ptr<Keyring>> open(const std::string& node,
                                         Keyring::IfOlder if_older = Keyring::IfOlder::kRefuse,
                                         Keyring::Access access = Keyring::Access::kReadWrite) {
-    return Keyring::open(store_.path, access, store_.id, store_.kms, store_.clock,
-                         KeyLifetime{}, {.path = store_.dir.file(node), .report = {}},
-                         if_older);
+    return Keyring::open(store_.path, access, store_.id, store_.kms, store_.clock, KeyLifetime{},
+                         {.path = store_.dir.file(node), .report = {}}, if_older);
   }
   std::unique_ptr<Keyring> node(const std::string& name) { return must_be(open(name)); }
   std::uint64_t generation(const std::string& name) {
