@@ -209,6 +209,7 @@ Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
 
   const std::int64_t now = clock_.unix_seconds();
   std::vector<Dek> deks(count);
+  std::vector<KeyInPlace> placed(count);
   std::vector<ByteVector> wrapped(count);
   std::vector<ByteVector> macs(count);
   for (std::size_t i = 0; i < count; ++i) {
@@ -219,8 +220,8 @@ Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
     dek.key = SecretBytes::random(kKeySize);
     KeyContext key_context = context(KeyContext::Purpose::kDek, scope, wrapping.version, kFirst);
     key_context.file = dek.file;
-    wrapped[i] = direct ? TRY(master_.wrap(dek.key, key_context))
-                        : seal_box(kek_key->expose(), key_context.encode(), dek.key.expose());
+    if (!direct) wrapped[i] = seal_box(kek_key->expose(), key_context.encode(), dek.key.expose());
+    placed[i] = {&dek.key, key_context};
     macs[i] = record_mac(policy_keys_now->records, DekRecord{.file = dek.file,
                                                              .version = dek.version,
                                                              .scope = scope,
@@ -229,6 +230,8 @@ Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
                                                              .generation = 0,
                                                              .root = {}});
   }
+
+  if (direct) wrapped = TRY(master_.wrap_all(placed));
 
   MutexLock lock(mutex_);
   Transaction transaction = TRY(begin_write());

@@ -1,10 +1,12 @@
 #include "keystore/kms/bounded_kms.h"
 
+#include <algorithm>
 #include <exception>
 #include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "keystore/base/mutex.h"
 
@@ -13,6 +15,21 @@ namespace {
 
 /// A thread each. One that hung may have been bad luck; more are the token or the network.
 constexpr unsigned kMostLate = 4;
+
+/// Calls under way for one batch of many keys.
+constexpr std::size_t kMostAtOnce = 8;
+
+/// Runs `work`, which does not throw, on this thread and as many more as can be had.
+void run_beside_each_other(std::size_t threads, const std::function<void()>& work) {
+  std::vector<std::thread> others;
+  try {
+    while (others.size() + 1 < threads) others.emplace_back(work);
+  } catch (const std::system_error&) {
+    // Fewer will do.
+  }
+  work();
+  for (std::thread& other : others) other.join();
+}
 
 /// What a call and its caller share; whoever is later has it alone.
 template <typename T>
@@ -78,6 +95,54 @@ Result<ByteVector> BoundedKms::wrap(const SecretBytes& key, const KeyContext& co
   const auto copy = std::make_shared<const SecretBytes>(key.clone());
   return in_time<ByteVector>(
       [copy, context](MasterKms& master) { return master.wrap(*copy, context); });
+}
+
+Result<std::vector<ByteVector>> BoundedKms::wrap_batch(std::span<const KeyInPlace> keys) const {
+  // A call may outlive us, and those who gave us the keys.
+  struct Copies {
+    std::vector<SecretBytes> keys;
+    std::vector<KeyInPlace> placed;
+  };
+  const auto copies = std::make_shared<Copies>();
+  copies->keys.reserve(keys.size());
+  for (const KeyInPlace& each : keys) {
+    copies->keys.push_back(each.key->clone());
+    copies->placed.push_back({&copies->keys.back(), each.context});
+  }
+  auto wrapped = TRY(in_time<std::vector<ByteVector>>(
+      [copies](MasterKms& master) { return master.wrap_all(copies->placed); }));
+  if (wrapped.size() == keys.size()) return wrapped;
+  return Error{Code::kKmsUnavailable, 0, master_->describe().uri + ": not all keys were wrapped"};
+}
+
+Result<std::vector<ByteVector>> BoundedKms::wrap_all(std::span<const KeyInPlace> keys) {
+  const std::size_t batch = std::max<std::size_t>(1, master_->batch_size());
+  const std::size_t batches = (keys.size() + batch - 1) / batch;
+  std::vector<ByteVector> wrapped(keys.size());
+  std::atomic<std::size_t> next = 0;
+  Mutex mutex;
+  std::optional<Error> failure;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < batches; i = next++) {
+      const std::size_t from = i * batch;
+      Result<std::vector<ByteVector>> some = Error{Code::kExhausted, ENOMEM, "wrapping keys"};
+      try {
+        some = wrap_batch(keys.subspan(from, std::min(batch, keys.size() - from)));
+      } catch (const std::bad_alloc&) {
+        // As it says.
+      }
+      if (!some) {
+        MutexLock lock(mutex);
+        if (!failure) failure = some.error();
+        next = batches;
+        return;
+      }
+      std::move(some->begin(), some->end(), wrapped.begin() + static_cast<std::ptrdiff_t>(from));
+    }
+  };
+  run_beside_each_other(std::min(batches, kMostAtOnce), work);
+  if (failure) return *std::move(failure);
+  return wrapped;
 }
 
 Result<SecretBytes> BoundedKms::unwrap(Bytes wrapped, const KeyContext& context) {

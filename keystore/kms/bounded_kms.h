@@ -11,12 +11,15 @@ namespace coffer {
 
 /// A master key that answers in time, whatever becomes of it: who waits for a key in the kernel
 /// can't be killed. A call that takes longer than the deadline is kKmsUnavailable, and goes on by
-/// itself; while some do, no more are begun. Thread-safe if the master key is.
+/// itself; while some do, no more are begun. Of many keys several calls are under way at once.
+/// Thread-safe if the master key is.
 class BoundedKms final : public MasterKms {
  public:
   BoundedKms(std::shared_ptr<MasterKms> master, std::chrono::milliseconds deadline);
 
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
+  Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override;
+  [[nodiscard]] std::size_t batch_size() const override { return master_->batch_size(); }
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   [[nodiscard]] MasterKeyRecord describe() const override;
   Result<std::vector<KmsFact>> inspect() override;
@@ -24,6 +27,7 @@ class BoundedKms final : public MasterKms {
  private:
   template <typename T>
   Result<T> in_time(std::function<Result<T>(MasterKms&)> call) const;
+  [[nodiscard]] Result<std::vector<ByteVector>> wrap_batch(std::span<const KeyInPlace> keys) const;
 
   const std::shared_ptr<MasterKms> master_;
   const std::chrono::milliseconds deadline_;

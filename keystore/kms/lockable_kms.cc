@@ -22,6 +22,11 @@ Result<ByteVector> LockableKms::wrap(const SecretBytes& key, const KeyContext& c
   return master->wrap(key, context);
 }
 
+Result<std::vector<ByteVector>> LockableKms::wrap_all(std::span<const KeyInPlace> keys) {
+  const auto master = TRY(held());
+  return master->wrap_all(keys);
+}
+
 Result<SecretBytes> LockableKms::unwrap(Bytes wrapped, const KeyContext& context) {
   const auto master = TRY(held());
   return master->unwrap(wrapped, context);

@@ -12,6 +12,7 @@ class LockableKms final : public MasterKms {
   explicit LockableKms(std::unique_ptr<MasterKms> master);
 
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
+  Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override;
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   /// Of the one that it has, or had last.
   [[nodiscard]] MasterKeyRecord describe() const override;

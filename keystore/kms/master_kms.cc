@@ -41,6 +41,13 @@ Result<std::string> key_file_path(const std::string& uri) {
 
 }  // namespace
 
+Result<std::vector<ByteVector>> MasterKms::wrap_all(std::span<const KeyInPlace> keys) {
+  std::vector<ByteVector> wrapped;
+  wrapped.reserve(keys.size());
+  for (const KeyInPlace& each : keys) wrapped.push_back(TRY(wrap(*each.key, each.context)));
+  return wrapped;
+}
+
 Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
                                                  const PassphraseSource& passphrase) {
   if (uri.starts_with(kLocal)) return create_key_file_master(uri, TRY(key_file_path(uri)));

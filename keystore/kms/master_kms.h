@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,12 @@ struct MasterKeyRecord {
   std::string uri;
   std::string version;  ///< the provider's name for the key's version
   std::string params;   ///< public parameters, in the provider's own form
+};
+
+/// A key to be wrapped, and where it belongs. The key outlives the call that it is given to.
+struct KeyInPlace {
+  const SecretBytes* key;
+  KeyContext context;
 };
 
 /// What a KMS or token tells of itself, for people.
@@ -37,6 +44,10 @@ class MasterKms {
 
   /// kInvalid for a key of another length.
   virtual Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) = 0;
+  /// Many at once, in their order; or the first error. One after the other unless overridden.
+  virtual Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys);
+  /// How many keys one call of the KMS can wrap.
+  [[nodiscard]] virtual std::size_t batch_size() const { return 1; }
   /// kCorrupt if `wrapped` was altered or belongs to another context, kWrongKey if the master key
   /// is another one. Of both: kKmsDenied, kKmsKeyMissing, kKmsKeyDisabled; kKmsUnavailable if it
   /// did not answer or not as it should, and trying again may help; kKeyUnavailable if what it

@@ -72,6 +72,10 @@ Result<SecretBytes> PatientKms::unwrap(Bytes wrapped, const KeyContext& context)
   return ask<SecretBytes>([&] { return master_->unwrap(wrapped, context); });
 }
 
+Result<std::vector<ByteVector>> PatientKms::wrap_all(std::span<const KeyInPlace> keys) {
+  return ask<std::vector<ByteVector>>([&] { return master_->wrap_all(keys); });
+}
+
 MasterKeyRecord PatientKms::describe() const { return master_->describe(); }
 
 }  // namespace coffer

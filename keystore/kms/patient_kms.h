@@ -26,6 +26,8 @@ class PatientKms final : public MasterKms {
 
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
+  Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override;
+  [[nodiscard]] std::size_t batch_size() const override { return master_->batch_size(); }
   [[nodiscard]] MasterKeyRecord describe() const override;
   /// Once.
   Result<std::vector<KmsFact>> inspect() override { return master_->inspect(); }

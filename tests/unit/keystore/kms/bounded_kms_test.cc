@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <iterator>
 #include <thread>
+#include <vector>
 
 #include "tests/support/keystore_fake_kms.h"
 
@@ -78,6 +80,105 @@ TEST_F(BoundedKmsTest, OutlivesNoCall) {
   wait_for_callers(1);
   fake_->let_go();
   wait_for_callers(0);
+}
+
+/// Wraps several keys by one call, and notes how many calls there were and how many at once.
+class BatchKms final : public MasterKms {
+ public:
+  explicit BatchKms(std::size_t batch) : batch_(batch) {}
+  Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override {
+    return fake_.wrap(key, context);
+  }
+  Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override {
+    EXPECT_LE(keys.size(), batch_);
+    ++calls;
+    const unsigned now = ++under_way_;
+    for (unsigned most = most_at_once;
+         most < now && !most_at_once.compare_exchange_weak(most, now);)
+      ;
+    std::this_thread::sleep_for(1ms);
+    --under_way_;
+    if (loses_some) return std::vector<ByteVector>(keys.size() - 1);
+    return MasterKms::wrap_all(keys);
+  }
+  [[nodiscard]] std::size_t batch_size() const override { return batch_; }
+  Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override {
+    return fake_.unwrap(wrapped, context);
+  }
+  [[nodiscard]] MasterKeyRecord describe() const override { return fake_.describe(); }
+
+  std::atomic<unsigned> calls = 0;
+  std::atomic<unsigned> most_at_once = 0;
+  std::atomic<bool> loses_some = false;
+
+ private:
+  const std::size_t batch_;
+  std::atomic<unsigned> under_way_ = 0;
+  FakeKms fake_;
+};
+
+class ManyKeys : public BoundedKmsTest {
+ protected:
+  ManyKeys() {
+    for (std::uint32_t i = 0; i < 100; ++i) keys_.push_back(SecretBytes::random(32));
+    for (std::uint32_t i = 0; i < 100; ++i) {
+      placed_.push_back({&keys_[i], context_});
+      placed_.back().context.version = KeyVersion{i};
+    }
+  }
+  void expect_in_order(MasterKms& master, const std::vector<ByteVector>& wrapped) const {
+    ASSERT_EQ(wrapped.size(), placed_.size());
+    for (std::size_t i = 0; i < wrapped.size(); ++i) {
+      const auto key = master.unwrap(wrapped[i], placed_[i].context);
+      ASSERT_TRUE(key.ok()) << i;
+      EXPECT_TRUE(constant_time_equal(key->expose(), keys_[i].expose())) << i;
+    }
+  }
+
+  std::vector<SecretBytes> keys_;
+  std::vector<KeyInPlace> placed_;
+};
+
+TEST_F(ManyKeys, AreWrappedInTheirOrderByAsFewCallsAsCanBe) {
+  for (const std::size_t batch : {1U, 7U, 100U, 1000U}) {
+    const auto master = std::make_shared<BatchKms>(batch);
+    BoundedKms bounded(master, 60s);
+    const auto wrapped = bounded.wrap_all(placed_);
+    ASSERT_TRUE(wrapped.ok()) << wrapped.error().message();
+    expect_in_order(bounded, *wrapped);
+    EXPECT_EQ(master->calls, (100 + batch - 1) / batch);
+    EXPECT_LE(master->most_at_once, 8U);
+  }
+  EXPECT_TRUE(BoundedKms(fake_, 60s).wrap_all({})->empty());
+}
+
+TEST_F(ManyKeys, SeveralCallsAreUnderWayAtOnce) {
+  BoundedKms bounded(fake_, 60s);
+  fake_->hold();
+  std::thread wrapping([&] { expect_in_order(bounded, bounded.wrap_all(placed_).value()); });
+  wait_for_callers(8);
+  fake_->let_go();
+  wrapping.join();
+}
+
+TEST_F(ManyKeys, OneErrorIsTheErrorOfAll) {
+  fake_->fail_after(50);
+  const auto wrapped = BoundedKms(fake_, 60s).wrap_all(placed_);
+  ASSERT_FALSE(wrapped.ok());
+  EXPECT_EQ(wrapped.error().code, Code::kKeyUnavailable);
+  EXPECT_LE(fake_->wraps(), 50U + 8U);
+}
+
+TEST_F(ManyKeys, AnAnswerThatIsTooShortIsNone) {
+  const auto master = std::make_shared<BatchKms>(10);
+  master->loses_some = true;
+  EXPECT_EQ(BoundedKms(master, 60s).wrap_all(placed_).error().code, Code::kKmsUnavailable);
+}
+
+TEST_F(ManyKeys, NobodyWaitsForThemWithoutEnd) {
+  fake_->hold();
+  EXPECT_EQ(BoundedKms(fake_, 20ms).wrap_all(placed_).error().code, Code::kKmsUnavailable);
+  fake_->let_go();
 }
 
 TEST_F(BoundedKmsTest, AnExceptionIsAnError) {
