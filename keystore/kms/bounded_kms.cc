@@ -1,7 +1,7 @@
 #include "keystore/kms/bounded_kms.h"
 
 #include <algorithm>
-#include <exception>
+#include <atomic>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -12,9 +12,6 @@
 
 namespace coffer {
 namespace {
-
-/// A thread each. One that hung may have been bad luck; more are the token or the network.
-constexpr unsigned kMostLate = 4;
 
 /// Calls under way for one batch of many keys.
 constexpr std::size_t kMostAtOnce = 8;
@@ -31,64 +28,15 @@ void run_beside_each_other(std::size_t threads, const std::function<void()>& wor
   for (std::thread& other : others) other.join();
 }
 
-/// What a call and its caller share; whoever is later has it alone.
-template <typename T>
-struct Call {
-  Mutex mutex;
-  CondVar ended;
-  std::optional<Result<T>> outcome GUARDED_BY(mutex);
-  bool given_up GUARDED_BY(mutex) = false;
-};
-
 }  // namespace
 
 BoundedKms::BoundedKms(std::shared_ptr<MasterKms> master, std::chrono::milliseconds deadline)
-    : master_(std::move(master)),
-      deadline_(deadline),
-      late_(std::make_shared<std::atomic<unsigned>>(0)) {}
+    : master_(std::move(master)), bound_(deadline) {}
 
 template <typename T>
 Result<T> BoundedKms::in_time(std::function<Result<T>(MasterKms&)> call) const {
-  const auto unavailable = [this](const std::string& why) {
-    return Error{Code::kKmsUnavailable, 0, master_->describe().uri + ": " + why};
-  };
-  if (late_->load() >= kMostLate) return unavailable("earlier calls have not been answered yet");
-  const auto shared = std::make_shared<Call<T>>();
-  std::thread thread;
-  try {
-    thread = std::thread([shared, call = std::move(call), master = master_, late = late_] {
-      std::optional<Result<T>> outcome;
-      try {
-        outcome = call(*master);
-      } catch (const std::exception& failure) {
-        outcome = Error{Code::kExhausted, ENOMEM, failure.what()};
-      }
-      MutexLock lock(shared->mutex);
-      if (shared->given_up) --*late;
-      shared->outcome = std::move(outcome);
-      shared->ended.notify_one();
-    });
-  } catch (const std::system_error& failure) {
-    return Error{Code::kExhausted, EAGAIN, failure.what()};
-  }
-  const auto until = std::chrono::steady_clock::now() + deadline_;
-  {
-    MutexLock lock(shared->mutex);
-    while (!shared->outcome.has_value()) {
-      const auto left = until - std::chrono::steady_clock::now();
-      if (left <= left.zero()) {
-        shared->given_up = true;
-        ++*late_;
-        thread.detach();
-        return unavailable("no answer for " + std::to_string(deadline_.count()) + " ms");
-      }
-      shared->ended.wait_for(shared->mutex, left);
-    }
-  }
-  // At once, but not before: a thread that still ends while the process exits finds OpenSSL gone.
-  thread.join();
-  MutexLock lock(shared->mutex);
-  return *std::move(shared->outcome);
+  return bound_.run<T>(master_->describe().uri,
+                       [call = std::move(call), master = master_] { return call(*master); });
 }
 
 Result<ByteVector> BoundedKms::wrap(const SecretBytes& key, const KeyContext& context) {

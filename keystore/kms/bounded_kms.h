@@ -1,10 +1,10 @@
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
 
+#include "keystore/kms/call_bound.h"
 #include "keystore/kms/master_kms.h"
 
 namespace coffer {
@@ -30,8 +30,7 @@ class BoundedKms final : public MasterKms {
   [[nodiscard]] Result<std::vector<ByteVector>> wrap_batch(std::span<const KeyInPlace> keys) const;
 
   const std::shared_ptr<MasterKms> master_;
-  const std::chrono::milliseconds deadline_;
-  const std::shared_ptr<std::atomic<unsigned>> late_;  ///< calls past their deadline
+  const CallBound bound_;
 };
 
 }  // namespace coffer

@@ -24,8 +24,19 @@ Error unknown_uri(const std::string& uri) {
 /// How long somebody waits who can't be killed.
 constexpr std::chrono::seconds kDeadline{10};
 
-/// One that others answer for: it is asked again, and not waited for without end.
-Result<std::unique_ptr<MasterKms>> bounded(Result<std::unique_ptr<MasterKms>> master) {
+using OpenedMaster = Result<std::unique_ptr<MasterKms>>;
+
+/// One that others answer for: it is asked again, and not waited for without end; nor while it is
+/// opened, unless somebody has to type.
+OpenedMaster bounded(const std::string& uri, const PassphraseSource& passphrase,
+                     const std::function<OpenedMaster(const PassphraseSource&)>& open) {
+  static const CallBound opening(kDeadline);
+  const PassphraseSource nobody = [](bool) -> Result<SecretBytes> {
+    return Error{Code::kKeyUnavailable, 0, "there is nobody to ask for a passphrase"};
+  };
+  auto master = may_ask(uri) ? open(passphrase)
+                             : opening.run<std::unique_ptr<MasterKms>>(
+                                   uri, [open, nobody] { return open(nobody); });
   if (!master) return master;
   auto patient = std::make_shared<PatientKms>(*std::move(master), PatientKms::Patience{});
   return std::unique_ptr<MasterKms>(std::make_unique<BoundedKms>(std::move(patient), kDeadline));
@@ -52,7 +63,10 @@ Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
                                                  const PassphraseSource& passphrase) {
   if (uri.starts_with(kLocal)) return create_key_file_master(uri, TRY(key_file_path(uri)));
   if (uri == kPassphrase) return create_passphrase_master(passphrase);
-  if (uri.starts_with(kPkcs11)) return bounded(create_pkcs11_master(uri, passphrase));
+  if (uri.starts_with(kPkcs11)) {
+    return bounded(uri, passphrase,
+                   [uri](const PassphraseSource& pin) { return create_pkcs11_master(uri, pin); });
+  }
   return unknown_uri(uri);
 }
 
@@ -61,7 +75,11 @@ Result<std::unique_ptr<MasterKms>> open_master(const MasterKeyRecord& record,
   if (record.uri.starts_with(kLocal))
     return open_key_file_master(record, TRY(key_file_path(record.uri)));
   if (record.uri == kPassphrase) return open_passphrase_master(record, passphrase);
-  if (record.uri.starts_with(kPkcs11)) return bounded(open_pkcs11_master(record, passphrase));
+  if (record.uri.starts_with(kPkcs11)) {
+    return bounded(record.uri, passphrase, [record](const PassphraseSource& pin) {
+      return open_pkcs11_master(record, pin);
+    });
+  }
   return unknown_uri(record.uri);
 }
 

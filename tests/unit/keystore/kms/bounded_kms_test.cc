@@ -3,38 +3,31 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <filesystem>
-#include <iterator>
 #include <thread>
 #include <vector>
 
 #include "tests/support/keystore_fake_kms.h"
+#include "tests/support/threads.h"
 
 namespace coffer {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::count_threads;
 using testing::FakeKms;
-
-/// Those of this process, and with the one that a sanitizer begins beside the first.
-std::size_t threads() {
-  std::thread([] {}).join();
-  const std::filesystem::directory_iterator tasks("/proc/self/task");
-  return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
-}
 
 class BoundedKmsTest : public ::testing::Test {
  protected:
   /// Late calls have threads of their own, which must not still be at it when the process exits.
   ~BoundedKmsTest() override {
     fake_->let_go();
-    while (threads() > threads_before_) std::this_thread::sleep_for(1ms);
+    while (count_threads() > threads_before_) std::this_thread::sleep_for(1ms);
   }
   void wait_for_callers(std::size_t count) const {
     while (fake_->waiting() != count) std::this_thread::sleep_for(1ms);
   }
 
-  const std::size_t threads_before_ = threads();
+  const std::size_t threads_before_ = count_threads();
   const std::shared_ptr<FakeKms> fake_ = std::make_shared<FakeKms>();
   const SecretBytes key_ = SecretBytes::random(32);
   const KeyContext context_{};

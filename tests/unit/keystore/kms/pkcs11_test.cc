@@ -6,12 +6,14 @@
 
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "keystore/kms/master_kms.h"
 #include "keystore/kms/pkcs11_kms.h"
 #include "tests/support/faulty_pkcs11.h"
 #include "tests/support/privileges.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/threads.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
 #include "tests/unit/keystore/kms/soft_token.h"
 
@@ -81,6 +83,7 @@ class Pkcs11 : public ::testing::Test {
   static void fail_next_sessions(CK_RV outcome, unsigned times) {
     module_function<decltype(fail_sessions)>("fail_sessions")(outcome, times);
   }
+  static void hold_all_uses(bool held) { module_function<decltype(hold_uses)>("hold_uses")(held); }
   static unsigned logins_so_far() { return module_function<decltype(logins)>("logins")(); }
 
   static constexpr const char* kUri = "pkcs11:token=coffer;object=kek";
@@ -216,6 +219,16 @@ TEST_F(Pkcs11, ATokenThatIsGoneIsUnavailableAndComesBack) {
     const auto unwrapped = master->unwrap(wrapped, context_);
     EXPECT_TRUE(unwrapped.ok()) << unwrapped.error().message();
   }
+}
+
+TEST_F(Pkcs11, ATokenThatHangsIsNotWaitedForWithoutEnd) {
+  const std::string uri = std::string(kUri) + "?pin-source=" + tokens_->pin_file("1234");
+  ASSERT_EQ(outcome_of(uri), "ok");
+  const std::size_t before = testing::count_threads();
+  hold_all_uses(true);
+  EXPECT_EQ(outcome_of(uri), "kms-unavailable") << "it opens by using the key once";
+  hold_all_uses(false);
+  while (testing::count_threads() > before) std::this_thread::yield();
 }
 
 /// SoftHSM says the same of what does not authenticate.
