@@ -111,13 +111,40 @@ Result<void> EncryptedFile::read_whole_chunks(std::uint64_t first_chunk, Bytes e
   return {};
 }
 
-void EncryptedFile::seal_chunk(std::uint64_t chunk, Bytes plain, MutableBytes cipher,
-                               MutableBytes entry) {
-  LeafEntry sealed;
-  sealed.is_hole = false;
-  sealed.nonce = nonces_.next();
-  keys_->content->seal(sealed.nonce, chunk_context(*keys_, chunk), plain, cipher, sealed.tag);
-  encode_leaf_entry(sealed, entry);
+/// All whole but the last, which may be shorter.
+void EncryptedFile::seal_chunks(std::uint64_t first, Bytes plain, MutableBytes cipher,
+                                MutableBytes entries) {
+  const std::size_t count = entries.size() / kEntrySize;
+  std::array<decltype(LeafEntry::nonce), kFanOut> nonces;
+  for (std::size_t i = 0; i < count; ++i) nonces[i] = nonces_.next();
+  const FileKeys& keys = *keys_;
+  const std::uint64_t chunk_size = geometry_.chunk_size();
+  context_.crew.run(count, [&](std::size_t i) {
+    const std::size_t at = i * chunk_size;
+    const std::size_t length = std::min<std::uint64_t>(chunk_size, plain.size() - at);
+    LeafEntry sealed;
+    sealed.is_hole = false;
+    sealed.nonce = nonces[i];
+    keys.content->seal(sealed.nonce, chunk_context(keys, first + i), plain.subspan(at, length),
+                       cipher.subspan(at, length), sealed.tag);
+    encode_leaf_entry(sealed, entries.subspan(i * kEntrySize, kEntrySize));
+  });
+}
+
+/// The whole plaintext of a chunk that [offset, offset + data.size()) touches: what the data does
+/// not cover is read, or zeros.
+Result<void> EncryptedFile::fill_in(std::uint64_t chunk, std::uint64_t offset, Bytes data,
+                                    MutableBytes plain) {
+  const std::uint64_t start = geometry_.chunk_start(chunk);
+  const std::uint64_t old_length =
+      geometry_.chunk_length(chunk, size_.load(std::memory_order_relaxed));
+  if (old_length > 0) TRY(read_range(start, plain.first(old_length)));
+  std::fill(plain.begin() + static_cast<std::ptrdiff_t>(old_length), plain.end(), std::uint8_t{0});
+  const std::uint64_t from = std::max(offset, start);
+  const std::uint64_t to = std::min(offset + data.size(), start + plain.size());
+  std::copy_n(data.begin() + static_cast<std::ptrdiff_t>(from - offset), to - from,
+              plain.begin() + static_cast<std::ptrdiff_t>(from - start));
+  return {};
 }
 
 /// Seals the chunks that [offset, offset + data.size()) touches, all of one leaf and one scratch
@@ -134,27 +161,27 @@ Result<void> EncryptedFile::write_in_leaf(std::uint64_t offset, Bytes data) {
   Block entries;
   const auto cipher_buffer = context_.scratch.take();
   std::size_t cipher_length = 0;
-  for (std::uint64_t chunk = first; chunk <= last; ++chunk) {
+  // Chunks below this one are covered to their ends.
+  const std::uint64_t covered = end == new_size ? last + 1 : geometry_.chunk_of(end);
+  for (std::uint64_t chunk = first; chunk <= last;) {
     const std::uint64_t start = geometry_.chunk_start(chunk);
-    const std::uint64_t length = geometry_.chunk_length(chunk, new_size);
+    const bool whole = offset <= start && chunk < covered;
+    const std::uint64_t count = whole ? covered - chunk : 1;
+    const std::uint64_t length = whole ? std::min(end, geometry_.chunk_start(covered)) - start
+                                       : geometry_.chunk_length(chunk, new_size);
     const MutableBytes cipher = cipher_buffer.bytes().subspan(cipher_length, length);
-    const MutableBytes entry = node_entry(entries, static_cast<unsigned>(chunk - first));
-    cipher_length += length;
-    if (offset <= start && end >= start + length) {
-      seal_chunk(chunk, data.subspan(start - offset, length), cipher, entry);
-      continue;
+    const MutableBytes sealed =
+        MutableBytes(entries).subspan((chunk - first) * kEntrySize, count * kEntrySize);
+    if (whole) {
+      seal_chunks(chunk, data.subspan(start - offset, length), cipher, sealed);
+    } else {
+      const auto plain_buffer = context_.scratch.take();
+      const MutableBytes plain = plain_buffer.bytes().first(length);
+      TRY(fill_in(chunk, offset, data, plain));
+      seal_chunks(chunk, plain, cipher, sealed);
     }
-    const auto plain_buffer = context_.scratch.take();
-    const MutableBytes plain = plain_buffer.bytes().first(length);
-    const std::uint64_t old_length = geometry_.chunk_length(chunk, old_size);
-    if (old_length > 0) TRY(read_range(start, plain.first(old_length)));
-    std::fill(plain.begin() + static_cast<std::ptrdiff_t>(old_length), plain.end(),
-              std::uint8_t{0});
-    const std::uint64_t from = std::max(offset, start);
-    const std::uint64_t to = std::min(end, start + length);
-    std::copy_n(data.begin() + static_cast<std::ptrdiff_t>(from - offset), to - from,
-                plain.begin() + static_cast<std::ptrdiff_t>(from - start));
-    seal_chunk(chunk, plain, cipher, entry);
+    cipher_length += length;
+    chunk += count;
   }
 
   // From the first byte written on, only writing can fail.
@@ -212,7 +239,7 @@ Result<void> EncryptedFile::reseal_chunk(std::uint64_t chunk, std::uint64_t new_
   TRY(read_whole_chunks(chunk, entry, plain.first(old_length)));
   std::fill(plain.begin() + static_cast<std::ptrdiff_t>(old_length), plain.end(), std::uint8_t{0});
   const MutableBytes sealed = plain.first(new_length);
-  seal_chunk(chunk, sealed, sealed, entry);
+  seal_chunks(chunk, sealed, sealed, entry);
   TRY(tree_.hold(chunk));
   TRY(put_chunks(chunk, chunk, sealed));
   return tree_.write_entries(chunk, entry);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "fs/content/body.h"
+#include "fs/content/crew.h"
 #include "fs/content/file_keys.h"
 #include "fs/content/hash_tree.h"
 #include "fs/content/header_slots.h"
@@ -20,6 +21,7 @@ struct ContentContext {
   const AeadEngine& engine;
   NodeCache& nodes;
   ScratchPool& scratch;
+  Crew& crew;
   JournalDir& journals;
   StoreId store;
 };
@@ -268,7 +270,9 @@ class EncryptedFile {
       REQUIRES_SHARED(mutex_);
   Result<void> write_in_leaf(std::uint64_t offset, Bytes data) REQUIRES(mutex_);
   Result<void> reseal_chunk(std::uint64_t chunk, std::uint64_t new_length) REQUIRES(mutex_);
-  void seal_chunk(std::uint64_t chunk, Bytes plain, MutableBytes cipher, MutableBytes entry)
+  Result<void> fill_in(std::uint64_t chunk, std::uint64_t offset, Bytes data, MutableBytes plain)
+      REQUIRES(mutex_);
+  void seal_chunks(std::uint64_t first, Bytes plain, MutableBytes cipher, MutableBytes entries)
       REQUIRES(mutex_);
   Result<void> put_chunks(std::uint64_t first, std::uint64_t last, Bytes cipher) REQUIRES(mutex_);
   Result<void> flush_if_many() REQUIRES(mutex_);

@@ -33,6 +33,7 @@ Vfs::Vfs(std::shared_ptr<const BackingDir> root, std::unique_ptr<JournalDir> jou
       content_{.engine = engine,
                .nodes = nodes_,
                .scratch = scratch_,
+               .crew = crew_,
                .journals = *journals_,
                .store = store},
       names_(broker, store, encrypted_names),

@@ -634,6 +634,7 @@ class Vfs {
 
   NodeCache nodes_;
   ScratchPool scratch_;
+  Crew crew_;
   const std::unique_ptr<JournalDir> journals_;
   const ContentContext content_;
   NamesCache names_;

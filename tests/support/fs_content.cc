@@ -150,7 +150,7 @@ ContentContext ContentWorld::context(Syscalls& calls, bool writable) {
   JournalDir& opened = **journals;
   MutexLock lock(opened_mutex_);
   opened_journals_.push_back(std::move(*journals));
-  return {engine_, nodes_, scratch_, opened, store_};
+  return {engine_, nodes_, scratch_, crew_, opened, store_};
 }
 
 std::shared_ptr<const FileKeys> ContentWorld::keys(Suite suite, unsigned file) const {

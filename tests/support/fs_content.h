@@ -90,6 +90,7 @@ class ContentWorld {
   AeadEngine engine_;
   NodeCache nodes_;
   ScratchPool scratch_;
+  Crew crew_;
   TempDir journals_;
   Mutex opened_mutex_;
   std::vector<std::unique_ptr<JournalDir>> opened_journals_ GUARDED_BY(opened_mutex_);

@@ -84,8 +84,8 @@ Result<void> WholeStore::try_open(const StoreOpening& opening) {
   master_ = TRY(open_master(TRY(Keyring::peek(keystore)).master, no_passphrase()));
   NewestSeen::Place seen{.path = opening.remembers ? beside("keystore.seen") : "",
                          .report = [this](const Error& error) { note_report(error); }};
-  keyring_ = TRY(Keyring::open(keystore, access, id_, *master_, clock_, KeyLifetime{},
-                               std::move(seen)));
+  keyring_ =
+      TRY(Keyring::open(keystore, access, id_, *master_, clock_, KeyLifetime{}, std::move(seen)));
   audit_ = TRY(AuditLog::open(beside("audit/log"), id_, clock_, audit_keys()));
   if (!engine_.has_value()) engine_.emplace(TRY(AeadEngine::create()));
   broker_ = TRY(KeyBroker::create(*keyring_, *audit_, clock_));

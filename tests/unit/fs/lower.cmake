@@ -20,7 +20,7 @@ add_library(coffer_content_test_support STATIC ${PROJECT_SOURCE_DIR}/tests/suppo
 target_link_libraries(coffer_content_test_support PUBLIC coffer_fs_test_support coffer_content)
 
 coffer_unit_test(unit_content
-  SOURCES content/allocate_test.cc content/crash_test.cc content/encrypted_file_faults_test.cc content/encrypted_file_model_test.cc
+  SOURCES content/allocate_test.cc content/crash_test.cc content/crew_test.cc content/encrypted_file_faults_test.cc content/encrypted_file_model_test.cc
           content/encrypted_file_refresh_test.cc content/encrypted_file_refresh_threads_test.cc
           content/encrypted_file_rollback_test.cc content/encrypted_file_seek_test.cc
           content/encrypted_file_sync_test.cc content/encrypted_file_tamper_test.cc

@@ -58,7 +58,7 @@ class GoldenFile : public ::testing::TestWithParam<AeadEngine::Choice> {
     return FileKeys::derive(engine_, suite, dek, id_from<FileId>(0x30), KeyVersion{7}, ScopeId{9});
   }
   [[nodiscard]] ContentContext context() {
-    return {engine_, nodes_, scratch_, *journals_, id_from<StoreId>(0x20)};
+    return {engine_, nodes_, scratch_, crew_, *journals_, id_from<StoreId>(0x20)};
   }
 
   /// A header by the table of fs/FORMAT.md 3.1.
@@ -84,6 +84,7 @@ class GoldenFile : public ::testing::TestWithParam<AeadEngine::Choice> {
   AeadEngine engine_ = AeadEngine::create(GetParam()).value();
   NodeCache nodes_{1 << 20};
   ScratchPool scratch_;
+  Crew crew_;
   std::unique_ptr<JournalDir> journals_ = *JournalDir::open(nullptr, false);
 };
 
