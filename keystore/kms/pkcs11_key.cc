@@ -23,7 +23,6 @@ constexpr const char* kModuleVariable = "COFFER_PKCS11_MODULE";
 constexpr std::size_t kNonceSize = 12;
 constexpr std::size_t kTagSize = 16;
 constexpr std::size_t kKeySize = 32;
-constexpr std::size_t kLongestPin = 255;
 
 struct FreeUri {
   void operator()(P11KitUri* uri) const { p11_kit_uri_free(uri); }
@@ -110,22 +109,6 @@ Result<Modules> Modules::load() {
   if (begun == CKR_OK) return Modules(nullptr, one);
   p11_kit_module_release(one);
   return unavailable(what, begun);
-}
-
-/// The first line of a private file.
-Result<SecretBytes> read_pin(std::string path) {
-  constexpr std::string_view kScheme = "file:";
-  if (path.starts_with(kScheme)) path.erase(0, kScheme.size());
-  const auto refused = [&path](const std::string& why) {
-    return Error{Code::kKeyUnavailable, 0, "PIN file " + path + why};
-  };
-  if (!path.starts_with('/')) return refused(": its path has to be absolute");
-  const SecretBytes text = TRY(read_private_file("PIN file", path, kLongestPin + 1));
-  const Bytes all = text.expose();
-  const auto end = std::find(all.begin(), all.end(), '\n');
-  const auto size = static_cast<std::size_t>(end - all.begin());
-  if (size == 0 || size > kLongestPin) return refused(" holds no PIN");
-  return SecretBytes::copy_of(all.first(size));
 }
 
 /// What a token does that has lost the session, the login or the key, or is gone: a new session may
@@ -270,7 +253,7 @@ class Pkcs11Key::Session {
       const char* const source = p11_kit_uri_get_pin_source(uri_.get());
       if (source == nullptr && pin == nullptr)
         return Error{Code::kKeyUnavailable, 0, text_ + ": its PIN is not known any more"};
-      pin_ = source != nullptr ? TRY(read_pin(source)) : TRY((*pin)(false));
+      pin_ = source != nullptr ? TRY(read_pin_file(source)) : TRY((*pin)(false));
     }
     const MutableBytes bytes = pin_.expose();
     const CK_RV outcome = token_->C_Login(session_, CKU_USER, bytes.data(), bytes.size());

@@ -13,4 +13,8 @@ namespace coffer {
 Result<SecretBytes> read_private_file(const std::string& what, const std::string& path,
                                       std::size_t most);
 
+/// The first line of a private file, 1 to 255 bytes: as read_private_file, of an absolute path or a
+/// `file:` URI of one.
+Result<SecretBytes> read_pin_file(std::string path);
+
 }  // namespace coffer
