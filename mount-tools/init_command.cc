@@ -167,7 +167,7 @@ Result<int> init(const InitOptions& options) {
   std::printf("store      %s\n", root.c_str());
   std::printf("store id   %s\n", create.store.hex().c_str());
   std::printf("keystore   %s\n", create.path.c_str());
-  std::printf("master key %s\n", uri.c_str());
+  std::printf("master key %s\n", master->describe().uri.c_str());
   if (!key_file.empty()) {
     std::fprintf(stderr,
                  "Keep a copy of the master key file in a safe place: without it the store can't "
@@ -186,7 +186,7 @@ void add_init_command(CLI::App& app, ChosenCommand& chosen) {
   const auto options = std::make_shared<InitOptions>();
   verb.add_option("STORE", options->store, "A new or empty directory")->required();
   verb.add_option("--kms", options->kms,
-                  "Where the master key lives: local:PATH, passphrase: or pkcs11:TOKEN-URI");
+                  "Where the master key lives: local:PATH, passphrase:, pkcs11:TOKEN-URI or tpm2:");
   verb.add_option("--keystore", options->keystore, "Put the keystore here, not into the store");
   verb.add_option("--names", options->names, "encrypted or plain")->capture_default_str();
   verb.add_option("--sensitivity", options->sensitivity, "Of the root scope")

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "keystore/cli/exit_code.h"
+#include "keystore/kms/tpm2_seal.h"
 #include "mount-tools/commands.h"
 #include "mount-tools/daemon.h"
 #include "mount-tools/mount_command.h"
@@ -118,6 +119,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   coffer::harden_process();
+  coffer::silence_tpm2_library();
   try {
     const std::string_view name = argc > 0 ? argv[0] : "coffer";
     const std::string_view base = name.substr(name.find_last_of('/') + 1);

@@ -6,6 +6,7 @@
 #include "keystore/kms/local_kms.h"
 #include "keystore/kms/patient_kms.h"
 #include "keystore/kms/pkcs11_kms.h"
+#include "keystore/kms/tpm2_kms.h"
 
 namespace coffer {
 namespace {
@@ -13,12 +14,14 @@ namespace {
 constexpr std::string_view kLocal = "local:";
 constexpr std::string_view kPassphrase = "passphrase:";
 constexpr std::string_view kPkcs11 = "pkcs11:";
+constexpr std::string_view kTpm2 = "tpm2:";
 
 /// Repeats no more than the scheme: someone may have typed a passphrase after it.
 Error unknown_uri(const std::string& uri) {
-  return {Code::kInvalid, 0,
-          "no KMS provider for '" + uri.substr(0, uri.find(':')) +
-              "' URIs of this form (there are local:PATH, passphrase: and pkcs11:TOKEN-URI)"};
+  return {
+      Code::kInvalid, 0,
+      "no KMS provider for '" + uri.substr(0, uri.find(':')) +
+          "' URIs of this form (there are local:PATH, passphrase:, pkcs11:TOKEN-URI and tpm2:)"};
 }
 
 /// How long somebody waits who can't be killed.
@@ -67,6 +70,10 @@ Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
     return bounded(uri, passphrase,
                    [uri](const PassphraseSource& pin) { return create_pkcs11_master(uri, pin); });
   }
+  if (uri.starts_with(kTpm2)) {
+    return bounded(uri, passphrase,
+                   [uri](const PassphraseSource& pin) { return create_tpm2_master(uri, pin); });
+  }
   return unknown_uri(uri);
 }
 
@@ -80,11 +87,15 @@ Result<std::unique_ptr<MasterKms>> open_master(const MasterKeyRecord& record,
       return open_pkcs11_master(record, pin);
     });
   }
+  if (record.uri.starts_with(kTpm2)) {
+    return bounded(record.uri, passphrase,
+                   [record](const PassphraseSource& pin) { return open_tpm2_master(record, pin); });
+  }
   return unknown_uri(record.uri);
 }
 
 bool may_ask(const std::string& uri) {
-  return uri == kPassphrase ||
+  return uri == kPassphrase || tpm2_may_ask(uri) ||
          (uri.starts_with(kPkcs11) && uri.find("pin-source=") == std::string::npos);
 }
 

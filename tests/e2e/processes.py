@@ -37,6 +37,7 @@ def need_root() -> None:
     need(os.geteuid() == 0, "needs root, to act as several users")
 
 
+NODE: dict[str, str] = {}  # what the environment of every program says besides
 _MAKING_HOMES = threading.Lock()  # tests run programs from several threads
 
 
@@ -73,6 +74,7 @@ class User:
             "LC_ALL": "C.UTF-8",
             "COFFER_STATE_DIR": str(self.home / "state"),
             "COFFER_RUNTIME_DIR": str(self.home / "run"),
+            **NODE,
         }
 
 

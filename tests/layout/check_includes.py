@@ -40,6 +40,8 @@ WRAPPED = {
     "sqlite3": {"keystore/db"},
     "fuse": {"fs/fuse"},
     "curl/": {"keystore/kms"},
+    "p11-kit/": {"keystore/kms"},
+    "tss2/": {"keystore/kms"},
     "sys/capability": {"mount-tools"},
     "seccomp": {"mount-tools"},
     "linux/fuse": {"fs/fuse"},

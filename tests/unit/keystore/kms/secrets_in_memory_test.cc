@@ -18,9 +18,11 @@
 #include "keystore/base/unique_fd.h"
 #include "keystore/crypto/kdf.h"
 #include "keystore/kms/master_kms.h"
+#include "keystore/kms/tpm2_seal.h"
 #include "tests/support/memory_scan.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
+#include "tests/unit/keystore/kms/soft_tpm.h"
 
 namespace {
 
@@ -142,6 +144,31 @@ TEST_F(SecretsInMemory, ThePassphraseAndItsKey) {
   ASSERT_TRUE(key.ok());
   EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(passphrase.expose())), 0U) << "the passphrase";
   EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(key->expose().first(16))), 0U) << "its key";
+}
+
+/// The TPM's library has buffers of its own, which it frees as they are.
+TEST_F(SecretsInMemory, WhatATpmUnseals) {
+  if (!testing::have_soft_tpm()) COFFER_SKIP("no swtpm or tpm2-tools");
+  const testing::SoftTpm tpm;
+  const auto sealed_and_back = [](const SecretBytes& secret, const SecretBytes& authorization) {
+    const auto sealed = tpm2_seal(secret, {}, authorization);
+    ASSERT_TRUE(sealed.ok()) << sealed.error().message();
+    const auto back = tpm2_unseal(*sealed, {}, authorization);
+    ASSERT_TRUE(back.ok()) << back.error().message();
+    ASSERT_TRUE(constant_time_equal(back->expose(), secret.expose()));
+  };
+  sealed_and_back(SecretBytes::random(32), SecretBytes::copy_of(ByteVector(32, 1)));
+  const SecretBytes secret = SecretBytes::random(32);
+  SecretBytes authorization = SecretBytes::random(32);
+  authorization.expose().back() |= 1;
+  sealed_and_back(secret, authorization);
+  for (std::size_t half = 0; half < 2; ++half) {
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(secret.expose().subspan(16 * half, 16))), 0U)
+        << "the secret";
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(authorization.expose().subspan(16 * half, 16))),
+              0U)
+        << "the authorization";
+  }
 }
 
 }  // namespace
