@@ -14,7 +14,7 @@ from processes import SELF, Outcome, coffer, need, run, wait_until
 from stores import Mount, Store
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
-PIN = "7531"
+PIN = "pin-7531"
 KMS_UNAVAILABLE, WRONG_KEY, INVALID = 26, 4, 2
 
 
