@@ -1,8 +1,11 @@
 """Stores whose master key is sealed to a TPM 2.0: swtpm's."""
 
+import os
 import shutil
 import socket
 import subprocess
+import threading
+import tty
 from pathlib import Path
 
 from files import random_bytes
@@ -10,7 +13,7 @@ from harness import CofferTest
 from processes import NODE, SELF, Outcome, coffer, need, run, start, wait_until
 from stores import Store
 
-PIN = "7531"
+PIN = "pin-7531"
 INVALID, WRONG_KEY, KMS_DENIED, KMS_KEY_MISSING, KMS_UNAVAILABLE = 2, 4, 23, 24, 26
 
 
@@ -53,6 +56,29 @@ class SoftTpm:
             self.program.kill()
             self.program.wait(10)
         NODE.clear()
+
+
+class Device:
+    """The TPM as a character device that programs open, write to and read from: a terminal that passes all bytes on."""
+
+    def __init__(self, tpm: SoftTpm) -> None:
+        self.tpm = tpm
+        self.ours, self.theirs = os.openpty()
+        tty.setraw(self.theirs)
+        NODE["COFFER_TPM2_TCTI"] = f"device:{os.ttyname(self.theirs)}"
+        self.commands = 0
+        threading.Thread(target=self.pass_on, daemon=True).start()
+
+    def pass_on(self) -> None:
+        while True:
+            command = os.read(self.ours, 4096)
+            while len(command) < 10 or len(command) < int.from_bytes(command[2:6], "big"):
+                command += os.read(self.ours, 4096)
+            with socket.socket(socket.AF_UNIX) as line:
+                line.connect(str(self.tpm.socket))
+                line.sendall(command)
+                os.write(self.ours, line.recv(4096))
+            self.commands += 1
 
 
 class TpmTest(CofferTest):
@@ -142,6 +168,20 @@ class Tpm(TpmTest):
         coffer("unlock", mount.path)
         self.assert_content(mount.path / "file", content)
         self.assertEqual(mount.logged_errors(), [])
+
+    def test_unlocked_by_a_device(self) -> None:
+        """As by the kernel's, the default: it is opened under the filter."""
+        device = Device(self.tpm)
+        store = self.new_store(kms="tpm2:")
+        mount = self.new_mount(store)
+        self.assertEqual(mount.status()["system_calls"], "filtered")
+        (mount.path / "file").write_bytes(b"content")
+        coffer("lock", mount.path)
+        before = device.commands
+        coffer("unlock", mount.path)
+        self.assertGreater(device.commands, before)
+        self.assert_content(mount.path / "file", b"content")
+        mount.umount()
 
     def test_the_pin_is_typed(self) -> None:
         store = self.new_store(kms="tpm2:pin", passphrase=PIN)

@@ -14,6 +14,7 @@
 #include "keystore/keyring/policy_rows.h"
 #include "keystore/keyring/schema.h"
 #include "keystore/kms/local_kms.h"
+#include "keystore/kms/tpm2_record.h"
 
 namespace coffer::fuzz {
 namespace {
@@ -266,6 +267,39 @@ std::vector<ByteVector> passphrase_parameters_seeds() {
     const std::string text = "scrypt " + std::string(cost) + " salt=" + salt;
     seeds.emplace_back(text.begin(), text.end());
   }
+  return seeds;
+}
+
+/// What is on record of a master key on a TPM: its URI and its parameters.
+int fuzz_tpm2_record(const std::uint8_t* data, std::size_t size) {
+  const std::string text(as_text({data, size}));
+  const auto sealed = Tpm2Sealed::parse(text);
+  require_code(sealed, {Code::kCorrupt, Code::kUnknownVersion}, "a TPM's parameters");
+  if (sealed) {
+    require(sealed->text() == text, "a TPM's parameters have one form");
+    require(sealed->storage_key.size() == 34, "a storage key has a name");
+  }
+  const auto uri = Tpm2Uri::parse(text);
+  require_code(uri, {Code::kInvalid}, "a TPM's URI");
+  if (!uri) return 0;
+  require(uri->pcrs.mask < 1U << 24U, "a PCR is one of 24");
+  require(uri->pin || uri->pin_source.empty(), "a file of a PIN holds one");
+  const auto again = Tpm2Uri::parse(uri->text());
+  require(again && again->text() == uri->text(), "a TPM's URI is kept in one form");
+  require(again->pcrs.mask == uri->pcrs.mask && again->pin == uri->pin &&
+              again->pin_source == uri->pin_source,
+          "what is kept means the same");
+  return 0;
+}
+
+std::vector<ByteVector> tpm2_record_seeds() {
+  std::vector<ByteVector> seeds;
+  const Tpm2Sealed sealed{ByteVector(34, 1), ByteVector(78, 2), ByteVector(150, 3)};
+  for (const std::string& text :
+       {sealed.text(), std::string("tpm2 v=2"), std::string("tpm2:"), std::string("tpm2:pcrs=none"),
+        std::string("tpm2:pcrs=sha256:7+11;pin"),
+        std::string("tpm2:pin-source=/pin;pcrs=sha384:23")})
+    seeds.emplace_back(text.begin(), text.end());
   return seeds;
 }
 
