@@ -30,14 +30,22 @@ bool keep_freed = false;
 
 }  // namespace
 
+#ifdef __GLIBC__
+// What libraries free, too.
+extern "C" {
+void __libc_free(void* memory);
+void free(void* memory) noexcept {
+  if (!keep_freed) __libc_free(memory);
+}
+}
+#endif
+
 void* operator new(std::size_t size) {
   void* const memory = std::malloc(size);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
-void operator delete(void* memory) noexcept {
-  if (!keep_freed) std::free(memory);
-}
+void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
 
 namespace coffer {

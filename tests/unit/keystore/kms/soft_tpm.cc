@@ -157,8 +157,8 @@ std::string SoftTpm::pin_file(const std::string& content) const {
   return path;
 }
 
-TpmTap::TpmTap(const SoftTpm& tpm, Meddle meddle, unsigned refused)
-    : behind_(tpm.socket()), meddle_(std::move(meddle)), refused_(refused) {
+TpmTap::TpmTap(const SoftTpm& tpm, TpmMeddling meddling)
+    : behind_(tpm.socket()), meddling_(std::move(meddling)) {
   const std::string path = dir_.file("tap");
   std::filesystem::create_symlink(behind_ + ".ctrl", path + ".ctrl");
   listener_ = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -195,10 +195,11 @@ void TpmTap::converse(int client) {
     ByteVector command = receive_one(client);
     if (command.empty()) return;
     const auto number = static_cast<unsigned>(passed_.size() / 2);
-    const bool refused = number == refused_;
+    if (meddling_.command) meddling_.command(number, command);
+    const bool refused = number == meddling_.refused;
     if (!refused && !send_all(tpm.get(), command)) return;
     ByteVector answer = refused ? refusal() : receive_one(tpm.get());
-    if (meddle_) meddle_(number, answer);
+    if (meddling_.answer) meddling_.answer(number, answer);
     passed_.push_back(std::move(command));
     passed_.push_back(answer);
     if (answer.empty() || !send_all(client, answer)) return;

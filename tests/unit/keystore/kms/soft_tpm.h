@@ -47,17 +47,20 @@ class SoftTpm {
   pid_t pid_ = -1;
 };
 
+/// What is done to what passes. The functions are given the command's number, from 0 in a tap's
+/// life, and it or its answer, which they may change; an empty answer: the line is cut.
+struct TpmMeddling {
+  static constexpr unsigned kNone = ~0U;
+  std::function<void(unsigned number, ByteVector& command)> command = {};
+  std::function<void(unsigned number, ByteVector& answer)> answer = {};
+  unsigned refused = kNone;  ///< the command that the TPM does not get to see, and that fails
+};
+
 /// What stands between this process and a TPM, reads all that passes, and may alter it.
 class TpmTap {
  public:
-  /// Given the command's number, from 0 in this tap's life, and the TPM's answer, which it may
-  /// change; empty: the line is cut.
-  using Meddle = std::function<void(unsigned number, ByteVector& answer)>;
-  static constexpr unsigned kNone = ~0U;
-
-  /// The process sees the TPM through it from here on. `refused`: the command that the TPM does not
-  /// get to see, and that fails.
-  explicit TpmTap(const SoftTpm& tpm, Meddle meddle = {}, unsigned refused = kNone);
+  /// The process sees the TPM through it from here on.
+  explicit TpmTap(const SoftTpm& tpm, TpmMeddling meddling = {});
   ~TpmTap();
   TpmTap(const TpmTap&) = delete;
   TpmTap& operator=(const TpmTap&) = delete;
@@ -70,8 +73,7 @@ class TpmTap {
   void converse(int client);
 
   const std::string behind_;
-  const Meddle meddle_;
-  const unsigned refused_;
+  const TpmMeddling meddling_;
   TempDir dir_;
   UniqueFd listener_;
   std::vector<ByteVector> passed_;

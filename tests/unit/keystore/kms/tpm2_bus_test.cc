@@ -20,6 +20,10 @@ using testing::TpmTap;
 
 constexpr std::uint32_t kCreatePrimary = 0x131;
 constexpr std::uint32_t kFlushContext = 0x165;
+constexpr std::uint32_t kCreate = 0x153;
+constexpr std::uint32_t kUnseal = 0x15e;
+constexpr std::uint32_t kStartAuthSession = 0x176;
+constexpr std::uint32_t kPolicyPcr = 0x17f;
 
 bool holds(Bytes haystack, Bytes needle) {
   return std::search(haystack.begin(), haystack.end(), needle.begin(), needle.end()) !=
@@ -71,22 +75,54 @@ TEST_F(Tpm2Bus, NothingSecretPasses) {
   }
 }
 
+/// A session without salt would encrypt by what has passed before the eyes of all.
+TEST_F(Tpm2Bus, EverySessionIsSalted) {
+  TpmTap tap(*tpm_);
+  const auto sealed = seal();
+  ASSERT_TRUE(sealed.ok());
+  ASSERT_TRUE(is_ours(unseal(*sealed)));
+  unsigned sessions = 0;
+  for (const std::vector<ByteVector> passed = tap.finish(); const ByteVector& message : passed) {
+    if (testing::command_code(message) != kStartAuthSession) continue;
+    ++sessions;
+    const ByteVector key(message.begin() + 10, message.begin() + 14);
+    EXPECT_NE(key, (ByteVector{0x40, 0, 0, 7})) << "TPM_RH_NULL";
+  }
+  EXPECT_EQ(sessions, 4U);
+}
+
+TEST_F(Tpm2Bus, PcrsCantBeLeftOut) {
+  bool left_out = false;
+  TpmTap tap(*tpm_, {.command = [&](unsigned, ByteVector& command) {
+    if (testing::command_code(command) != kPolicyPcr) return;
+    std::fill(command.end() - 3, command.end(), std::uint8_t{0});
+    left_out = true;
+  }});
+  EXPECT_FALSE(seal().ok());
+  EXPECT_TRUE(left_out);
+}
+
+/// Those may fail that only clear away: a flush, and what is done once more so that the library
+/// forgets what it was given.
 TEST_F(Tpm2Bus, EachCommandMayFailAndNothingIsLeft) {
   const auto sealed = seal();
   ASSERT_TRUE(sealed.ok());
   for (const bool sealing : {true, false}) {
     const auto works = [&] { return sealing ? seal().ok() : is_ours(unseal(*sealed)); };
     const unsigned all = commands_of([&] { ASSERT_TRUE(works()); });
+    bool done = false;
     for (unsigned bad = 0; bad < all; ++bad) {
       SCOPED_TRACE((sealing ? "sealing, " : "unsealing, ") + std::to_string(bad));
-      TpmTap tap(*tpm_, {}, bad);
+      TpmTap tap(*tpm_, {.refused = bad});
       const bool worked = works();
       const auto passed = tap.finish();
       ASSERT_GT(passed.size() / 2, bad);
-      const bool was_flush = testing::command_code(passed[std::size_t{2} * bad]) == kFlushContext;
-      EXPECT_TRUE(!worked || was_flush);
+      const std::uint32_t code = testing::command_code(passed[std::size_t{2} * bad]);
+      const bool was_flush = code == kFlushContext;
+      EXPECT_EQ(worked, done || was_flush) << "command " << code;
       EXPECT_EQ(tpm_->handles(), was_flush ? 1U : 0U);
       if (was_flush) tpm_->restart();
+      done = done || code == (sealing ? kCreate : kUnseal);
     }
   }
 }
@@ -117,9 +153,9 @@ TEST_F(Tpm2Bus, TheLineIsCut) {
   const unsigned all = commands_of([&] { ASSERT_TRUE(is_ours(unseal(*sealed))); });
   for (unsigned last = 0; last < all; ++last) {
     SCOPED_TRACE(last);
-    TpmTap tap(*tpm_, [&](unsigned number, ByteVector& answer) {
+    TpmTap tap(*tpm_, {.answer = [&](unsigned number, ByteVector& answer) {
       if (number == last) answer.clear();
-    });
+    }});
     const auto got = unseal(*sealed);
     EXPECT_TRUE(is_ours(got) || (!got && got.error().code == Code::kKmsUnavailable));
     tap.finish();
@@ -135,10 +171,10 @@ TEST_F(Tpm2Bus, AnswersAreAltered) {
   for (unsigned which = 0; which < all; ++which) {
     for (const int from_end : {1, 20, 40}) {
       SCOPED_TRACE(std::to_string(which) + ", byte " + std::to_string(-from_end));
-      TpmTap tap(*tpm_, [&](unsigned number, ByteVector& answer) {
+      TpmTap tap(*tpm_, {.answer = [&](unsigned number, ByteVector& answer) {
         if (number == which && answer.size() >= static_cast<std::size_t>(from_end))
           answer[answer.size() - static_cast<std::size_t>(from_end)] ^= 1;
-      });
+      }});
       const auto got = unseal(*sealed);
       EXPECT_TRUE(!got || is_ours(got));
     }
@@ -162,9 +198,9 @@ TEST_F(Tpm2Bus, AnotherStorageKeyIsGivenNothing) {
     }
   }
   ASSERT_FALSE(theirs.empty());
-  TpmTap tap(*tpm_, [&](unsigned, ByteVector& answer) {
+  TpmTap tap(*tpm_, {.answer = [&](unsigned, ByteVector& answer) {
     if (answer.size() == theirs.size()) answer = theirs;
-  });
+  }});
   const auto got = unseal(*sealed);
   ASSERT_FALSE(got.ok());
   EXPECT_EQ(got.error().code, Code::kKmsKeyMissing) << got.error().message();
