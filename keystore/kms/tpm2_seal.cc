@@ -4,9 +4,11 @@
 #include <tss2/tss2_mu.h>
 #include <tss2/tss2_sys.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "keystore/kms/tpm2_session.h"
@@ -35,8 +37,7 @@ TPML_PCR_SELECTION selection_of(const PcrSelection& pcrs) {
 }
 
 /// A TPM leaves PCRs that it lacks out of a policy, and says nothing.
-Result<void> check_pcrs(Tpm& tpm, const PcrSelection& pcrs) {
-  if (pcrs.mask == 0) return {};
+Result<void> check_that_all_are_there(Tpm& tpm, const PcrSelection& pcrs) {
   TPMS_CAPABILITY_DATA* told = nullptr;
   TPMI_YES_NO more = 0;
   TRY(check_tpm("asking for its PCRs",
@@ -54,6 +55,48 @@ Result<void> check_pcrs(Tpm& tpm, const PcrSelection& pcrs) {
   if ((pcrs.mask & ~there) == 0) return {};
   return Error{Code::kInvalid, 0,
                "the TPM has not all of the PCRs " + pcrs.text() + "; see: tpm2_getcap pcrs"};
+}
+
+bool was_extended(const TPM2B_DIGEST& pcr) {
+  const Bytes value(pcr.buffer, pcr.size);
+  // As they are after a reset, some zeros and some ones.
+  return std::any_of(value.begin(), value.end(),
+                     [&](std::uint8_t byte) { return byte != value[0]; }) ||
+         (!value.empty() && value[0] != 0 && value[0] != 0xff);
+}
+
+/// On a machine that measures nothing into them they have one value, whatever was started. Not each
+/// of them: that nothing was measured is what some PCRs are there to say.
+Result<void> check_that_one_was_extended(Tpm& tpm, const PcrSelection& pcrs) {
+  for (PcrSelection left = pcrs; left.mask != 0;) {
+    const TPML_PCR_SELECTION asked = selection_of(left);
+    UINT32 counter = 0;
+    TPML_PCR_SELECTION* read = nullptr;
+    TPML_DIGEST* values = nullptr;
+    TRY(check_tpm("reading its PCRs",
+                  Esys_PCR_Read(tpm.esys(), ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &asked,
+                                &counter, &read, &values)));
+    const Owned<TPML_PCR_SELECTION> owned_read(read);
+    const Owned<TPML_DIGEST> owned_values(values);
+    for (const TPM2B_DIGEST& value : std::span(values->digests).first(values->count))
+      if (was_extended(value)) return {};
+    const std::uint32_t before = left.mask;
+    for (const TPMS_PCR_SELECTION& bank : std::span(read->pcrSelections).first(read->count)) {
+      for (unsigned byte = 0; byte < 3; ++byte)
+        left.mask &= ~(static_cast<std::uint32_t>(bank.pcrSelect[byte]) << (8 * byte));
+    }
+    if (left.mask == before) break;
+  }
+  return Error{Code::kInvalid, 0,
+               "this machine measures nothing into the PCRs " + pcrs.text() +
+                   ", they would hold on any other start as well; name others (see: tpm2_pcrread), "
+                   "or pcrs=none"};
+}
+
+Result<void> check_pcrs(Tpm& tpm, const PcrSelection& pcrs) {
+  if (pcrs.mask == 0) return {};
+  TRY(check_that_all_are_there(tpm, pcrs));
+  return check_that_one_was_extended(tpm, pcrs);
 }
 
 /// The PCRs as they are, and knowledge of the authorization (Part 3, TPM2_PolicyPCR and

@@ -9,7 +9,8 @@ namespace coffer {
 /// Seals 32 bytes to this machine's TPM 2.0: a keyed-hash object (TPM 2.0 Library, Part 3,
 /// TPM2_Create) under the ECC P-256 storage key of the owner hierarchy, to be unsealed only while
 /// the PCRs are as they are now and with this authorization (32 bytes, the last not 0; or none).
-/// Encrypted on the way to the TPM. kInvalid if the TPM has no such PCRs; else as tpm2_unseal.
+/// Encrypted on the way to the TPM. kInvalid if the TPM has no such PCRs, or nothing was
+/// measured into any of them; else as tpm2_unseal.
 /// Thread-safe, waits as long as the TPM takes, and leaves nothing on it.
 Result<Tpm2Sealed> tpm2_seal(const SecretBytes& secret, const PcrSelection& pcrs,
                              const SecretBytes& authorization);

@@ -33,6 +33,11 @@ class SoftTpm:
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self.answers, "swtpm answers")
         NODE["COFFER_TPM2_TCTI"] = NODE["TPM2TOOLS_TCTI"] = f"swtpm:path={self.socket}"
+        for pcr in (7, 11):  # as firmware and boot loaders do
+            self.measure(pcr)
+
+    def measure(self, pcr: int) -> None:
+        run("tpm2_pcrextend", f"{pcr}:sha256={'ab' * 32}")
 
     def answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as line:
@@ -96,9 +101,6 @@ class TpmTest(CofferTest):
         self.tpm = SoftTpm(self.place("tpm"))
         self.addCleanup(self.tpm.end)
 
-    def measure(self, pcr: int) -> None:
-        run("tpm2_pcrextend", f"{pcr}:sha256={'ab' * 32}")
-
     def refused(self, store: Store, code: int, words: str) -> Outcome:
         at = self.place("refused")
         at.mkdir(exist_ok=True)
@@ -133,9 +135,9 @@ class Tpm(TpmTest):
         store = self.new_store(kms="tpm2:pcrs=sha256:7+11")
         mount = self.new_mount(store)
         (mount.path / "file").write_bytes(b"content")
-        self.measure(16)
+        self.tpm.measure(16)
         store.coffer("scope", "list", store.path)
-        self.measure(11)
+        self.tpm.measure(11)
         self.assert_content(mount.path / "file", b"content")
         (mount.path / "file").write_bytes(b"changed")
         mount.umount()
@@ -160,7 +162,7 @@ class Tpm(TpmTest):
         coffer("unlock", mount.path)
         self.assert_content(mount.path / "file", content)
         coffer("lock", mount.path)
-        self.measure(7)
+        self.tpm.measure(7)
         refused = coffer("unlock", mount.path, check=False)
         self.assertEqual(refused.code, KMS_DENIED, str(refused))
         self.assertIn("started differently", refused.err)

@@ -121,6 +121,18 @@ TEST_F(Tpm2, PcrsThatTheTpmLacksAreRefused) {
   EXPECT_EQ(outcome_of_creating("tpm2:pcrs=sha256:7"), "ok");
 }
 
+TEST_F(Tpm2, PcrsThatMeasureNothingAreRefused) {
+  const auto refused = create_master("tpm2:pcrs=sha256:12", no_passphrase);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Code::kInvalid);
+  EXPECT_NE(refused.error().message().find("pcrs=none"), std::string::npos);
+  EXPECT_EQ(outcome_of_creating("tpm2:pcrs=sha256:12+17+22"), "invalid") << "zeros and ones";
+  EXPECT_EQ(outcome_of_creating("tpm2:pcrs=sha256:1+2+3+4+5+6+8+9+10+12+13"), "invalid")
+      << "more than are read at once";
+  EXPECT_EQ(outcome_of_creating("tpm2:pcrs=sha256:1+2+3+4+5+6+8+9+10+11"), "ok");
+  EXPECT_EQ(outcome_of_creating("tpm2:pcrs=sha256:7+12"), "ok");
+}
+
 TEST_F(Tpm2, ThePinIsAskedForAndTriedOnce) {
   unsigned confirmed = 0;
   const auto new_pin = [&confirmed](bool confirm) -> Result<SecretBytes> {
