@@ -1,9 +1,7 @@
 #include "keystore/kms/tpm2_kms.h"
 
 #include "keystore/crypto/kdf.h"
-#include "keystore/kms/local_kms.h"
 #include "keystore/kms/private_file.h"
-#include "keystore/kms/tpm2_record.h"
 #include "keystore/kms/tpm2_seal.h"
 
 namespace coffer {
@@ -22,14 +20,37 @@ Result<SecretBytes> authorization(const Tpm2Uri& uri, const PassphraseSource& so
   return value;
 }
 
-Result<std::unique_ptr<LocalKms>> unseal(const Tpm2Uri& uri, const Tpm2Sealed& sealed,
-                                         const SecretBytes& shown) {
+Result<std::unique_ptr<Tpm2Kms>> unseal(const Tpm2Uri& uri, const Tpm2Sealed& sealed,
+                                        const SecretBytes& shown) {
   const SecretBytes key = TRY(tpm2_unseal(sealed, uri.pcrs, shown));
   if (key.size() != kKeySize) return Error{Code::kCorrupt, 0, "sealed key has a wrong length"};
-  return std::make_unique<LocalKms>(uri.text(), sealed.text(), key);
+  return std::make_unique<Tpm2Kms>(uri, sealed, key);
 }
 
 }  // namespace
+
+Tpm2Kms::Tpm2Kms(const Tpm2Uri& uri, const Tpm2Sealed& sealed, const SecretBytes& key)
+    : uri_(uri), unsealed_(uri.text(), sealed.text(), key) {}
+
+Result<ByteVector> Tpm2Kms::wrap(const SecretBytes& key, const KeyContext& context) {
+  return unsealed_.wrap(key, context);
+}
+
+Result<SecretBytes> Tpm2Kms::unwrap(Bytes wrapped, const KeyContext& context) {
+  return unsealed_.unwrap(wrapped, context);
+}
+
+MasterKeyRecord Tpm2Kms::describe() const { return unsealed_.describe(); }
+
+Result<std::vector<KmsFact>> Tpm2Kms::inspect() {
+  const Tpm2Properties tpm = TRY(tpm2_properties());
+  return std::vector<KmsFact>{{"made by", tpm.made_by},
+                              {"firmware", tpm.firmware},
+                              {"PCRs", uri_.pcrs.text()},
+                              {"PIN", uri_.pin ? "yes" : "no"},
+                              {"wrong PINs", std::to_string(tpm.wrong_pins) + " of " +
+                                                 std::to_string(tpm.most_wrong_pins)}};
+}
 
 Result<std::unique_ptr<MasterKms>> create_tpm2_master(const std::string& uri,
                                                       const PassphraseSource& pin) {

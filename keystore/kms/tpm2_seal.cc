@@ -243,7 +243,44 @@ Result<Tpm2Sealed> create(Tpm& tpm, const StorageKey& key, const Loaded& session
                     marshalled(*rest, Tss2_MU_TPM2B_PRIVATE_Marshal)};
 }
 
+Result<std::uint32_t> property_of(Tpm& tpm, TPM2_PT which) {
+  TPMS_CAPABILITY_DATA* told = nullptr;
+  TPMI_YES_NO more = 0;
+  TRY(check_tpm("asking for its properties",
+                Esys_GetCapability(tpm.esys(), ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
+                                   TPM2_CAP_TPM_PROPERTIES, which, 1, &more, &told)));
+  const Owned<TPMS_CAPABILITY_DATA> owned(told);
+  const TPML_TAGGED_TPM_PROPERTY& found = told->data.tpmProperties;
+  // It gives the next one that it has.
+  if (found.count < 1 || found.tpmProperty[0].property != which) return std::uint32_t{0};
+  return found.tpmProperty[0].value;
+}
+
+/// Four letters, of which it may use fewer (Part 2, 6.13, TPM_PT_MANUFACTURER).
+std::string letters_of(std::uint32_t value) {
+  std::string letters;
+  for (unsigned shift = 32; shift > 0; shift -= 8) {
+    const char letter = static_cast<char>(value >> (shift - 8) & 0xffU);
+    if (letter > ' ' && letter <= '~') letters += letter;
+  }
+  return letters;
+}
+
+std::string halves_of(std::uint32_t value) {
+  return std::to_string(value >> 16U) + "." + std::to_string(value & 0xffffU);
+}
+
 }  // namespace
+
+Result<Tpm2Properties> tpm2_properties() {
+  Tpm tpm = TRY(Tpm::connect());
+  return Tpm2Properties{.made_by = letters_of(TRY(property_of(tpm, TPM2_PT_MANUFACTURER))),
+                        .firmware = halves_of(TRY(property_of(tpm, TPM2_PT_FIRMWARE_VERSION_1))) +
+                                    "." +
+                                    halves_of(TRY(property_of(tpm, TPM2_PT_FIRMWARE_VERSION_2))),
+                        .wrong_pins = TRY(property_of(tpm, TPM2_PT_LOCKOUT_COUNTER)),
+                        .most_wrong_pins = TRY(property_of(tpm, TPM2_PT_MAX_AUTH_FAIL))};
+}
 
 Result<Tpm2Sealed> tpm2_seal(const SecretBytes& secret, const PcrSelection& pcrs,
                              const SecretBytes& authorization) {

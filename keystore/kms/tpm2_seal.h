@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "keystore/base/result.h"
 #include "keystore/crypto/secret_bytes.h"
 #include "keystore/kms/tpm2_record.h"
@@ -22,6 +25,17 @@ Result<Tpm2Sealed> tpm2_seal(const SecretBytes& secret, const PcrSelection& pcrs
 /// fails; kKeyUnavailable if this process may not use it.
 Result<SecretBytes> tpm2_unseal(const Tpm2Sealed& sealed, const PcrSelection& pcrs,
                                 const SecretBytes& authorization);
+
+/// What the TPM says of itself.
+struct Tpm2Properties {
+  std::string made_by;
+  std::string firmware;      ///< "8217.4131.22.13878", 16 bits each
+  std::uint32_t wrong_pins;  ///< as it counts now
+  std::uint32_t most_wrong_pins;
+};
+
+/// As tpm2_unseal where there is no TPM, or it fails.
+Result<Tpm2Properties> tpm2_properties();
 
 /// Silences the TPM library, which would write each failure to stderr, and keys where somebody asks
 /// it for a trace. Alters the environment: at the start of main, before there are threads.

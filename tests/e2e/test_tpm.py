@@ -1,5 +1,6 @@
 """Stores whose master key is sealed to a TPM 2.0: swtpm's."""
 
+import json
 import os
 import shutil
 import socket
@@ -213,6 +214,17 @@ class Tpm(TpmTest):
         self.refused(store, KMS_DENIED, "too many wrong PINs")
         run("tpm2_dictionarylockout", "--clear-lockout")
         self.assert_content(self.new_mount(store).path / "file", b"content")
+
+    def test_check(self) -> None:
+        store = self.new_store(kms="tpm2:")
+        done = coffer("kms", "check", store.path, "--json")
+        found = json.loads(done.out)
+        self.assertEqual((found["facts"]["made by"], found["facts"]["PCRs"], found["facts"]["PIN"]), ("IBM", "sha256:7", "no"))
+        self.assertEqual([check["ok"] for check in found["checks"]], [True] * 6)
+        self.tpm.measure(7)
+        refused = coffer("kms", "check", store.path, check=False)
+        self.assertEqual(refused.code, KMS_DENIED, str(refused))
+        self.assertIn("-> start it as before", refused.out)
 
     def test_another_machine(self) -> None:
         store = self.new_store(kms="tpm2:pcrs=none")

@@ -197,6 +197,20 @@ TEST_F(Tpm2, WhatIsOpenNeedsNoTpm) {
   EXPECT_EQ(outcome_of_creating("tpm2:"), "kms-unavailable");
 }
 
+TEST_F(Tpm2, ItTellsOfItself) {
+  const auto master = make("tpm2:pin", pin("1234"));
+  EXPECT_EQ(outcome_of(master->describe(), pin("4321")), "wrong-key");
+  const auto facts = master->inspect();
+  ASSERT_TRUE(facts.ok()) << facts.error().message();
+  std::string all;
+  for (const KmsFact& fact : *facts) all += fact.name + "=" + fact.value + "\n";
+  EXPECT_NE(all.find("made by=IBM\n"), std::string::npos) << all;
+  EXPECT_NE(all.find("PCRs=sha256:7\nPIN=yes\nwrong PINs=1 of 3\n"), std::string::npos) << all;
+  tpm_->stop();
+  runs_ = false;
+  EXPECT_EQ(master->inspect().error().code, Code::kKmsUnavailable);
+}
+
 TEST_F(Tpm2, AnUnknownWayToTheTpm) {
   const MasterKeyRecord record = make("tpm2:", no_passphrase)->describe();
   for (const char* const way :
