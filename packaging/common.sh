@@ -5,7 +5,7 @@ root_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build_packages=(
   g++ cmake ninja-build pkg-config
   libfuse3-dev fuse3 libssl-dev libsqlite3-dev libspdlog-dev libipsec-mb-dev
-  libcap-dev libseccomp-dev libp11-kit-dev libtss2-dev
+  libcap-dev libseccomp-dev libp11-kit-dev libtss2-dev libcurl4-openssl-dev
   nlohmann-json3-dev libcli11-dev libtomlplusplus-dev libgtest-dev libgmock-dev
 )
 

@@ -24,14 +24,15 @@ coffer_unit_test(unit_db
   LINKS coffer_db)
 
 coffer_unit_test(unit_kms
-  SOURCES kms/bounded_kms_test.cc kms/key_context_test.cc kms/key_file_test.cc kms/kms_check_test.cc kms/master_kms_contract.cc
-          kms/passphrase_test.cc kms/patient_kms_test.cc kms/pkcs11_test.cc kms/secrets_in_memory_test.cc kms/soft_token.cc
-          kms/soft_tpm.cc kms/tpm2_bus_test.cc kms/tpm2_record_test.cc kms/tpm2_test.cc
+  SOURCES kms/bounded_kms_test.cc kms/http_client_test.cc kms/key_context_test.cc kms/key_file_test.cc
+          kms/kms_check_test.cc kms/master_kms_contract.cc kms/passphrase_test.cc kms/patient_kms_test.cc
+          kms/pkcs11_test.cc kms/secret_text_test.cc kms/secrets_in_memory_test.cc kms/soft_token.cc kms/soft_tpm.cc
+          kms/tpm2_bus_test.cc kms/tpm2_record_test.cc kms/tpm2_test.cc kms/transit_server.cc
           ${PROJECT_SOURCE_DIR}/tests/support/keystore_fake_kms.cc
           ${PROJECT_SOURCE_DIR}/tests/support/memory_scan.cc
           ${PROJECT_SOURCE_DIR}/tests/support/privileges.cc
           ${PROJECT_SOURCE_DIR}/tests/support/vectors.cc
-  LINKS coffer_kms PkgConfig::P11KIT)
+  LINKS coffer_kms PkgConfig::P11KIT nlohmann_json::nlohmann_json)
 
 # Loaded as a token's own library is: no part of an executable.
 add_library(faulty_pkcs11 MODULE ${PROJECT_SOURCE_DIR}/tests/support/faulty_pkcs11.cc)
@@ -39,3 +40,4 @@ set_target_properties(faulty_pkcs11 PROPERTIES COMPILE_OPTIONS -fPIC LINK_OPTION
 target_link_libraries(faulty_pkcs11 PRIVATE coffer_options PkgConfig::P11KIT)
 add_dependencies(unit_kms faulty_pkcs11)
 target_compile_definitions(unit_kms PRIVATE COFFER_FAULTY_PKCS11="$<TARGET_FILE:faulty_pkcs11>")
+target_compile_definitions(unit_kms PRIVATE COFFER_TRANSIT_SERVER="${PROJECT_SOURCE_DIR}/tests/support/transit_server.py")

@@ -1,0 +1,122 @@
+#include "keystore/kms/secret_text.h"
+
+#include <algorithm>
+#include <optional>
+
+namespace coffer {
+namespace {
+
+constexpr std::string_view kAlphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Looks at all letters, whichever it is. -1 for one that is none.
+int value_of(std::uint8_t letter) {
+  int value = -1;
+  for (int i = 0; i < 64; ++i) {
+    const int same = static_cast<std::uint8_t>(kAlphabet[static_cast<std::size_t>(i)]) == letter;
+    value = same * i + (1 - same) * value;
+  }
+  return value;
+}
+
+bool is_space(std::uint8_t byte) {
+  return byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n';
+}
+
+std::size_t skip_space(Bytes text, std::size_t at) {
+  while (at < text.size() && is_space(text[at])) ++at;
+  return at;
+}
+
+/// Where the string that begins at `at` (its first letter) ends: at its quote. None if it does not.
+std::optional<std::size_t> end_of_string(Bytes text, std::size_t at) {
+  for (; at < text.size() && text[at] != '"'; ++at) {
+    if (text[at] == '\\') ++at;
+  }
+  if (at >= text.size()) return std::nullopt;
+  return at;
+}
+
+}  // namespace
+
+SecretBytes secret_text(std::span<const Bytes> parts) {
+  std::size_t length = 0;
+  for (const Bytes part : parts) length += part.size();
+  SecretBytes text(length);
+  auto at = text.expose().begin();
+  for (const Bytes part : parts) at = std::ranges::copy(part, at).out;
+  return text;
+}
+
+SecretBytes to_secret_base64(Bytes bytes) {
+  SecretBytes text((bytes.size() + 2) / 3 * 4);
+  const MutableBytes out = text.expose();
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    const std::size_t count = std::min<std::size_t>(3, bytes.size() - i);
+    std::uint32_t window = 0;
+    for (std::size_t j = 0; j < 3; ++j)
+      window = (window << 8U) | (j < count ? bytes[i + j] : std::uint8_t{0});
+    for (std::size_t j = 0; j < 4; ++j) {
+      out[i / 3 * 4 + j] =
+          static_cast<std::uint8_t>(j <= count ? kAlphabet[(window >> (18 - 6 * j)) & 63U] : '=');
+    }
+  }
+  return text;
+}
+
+Result<SecretBytes> from_secret_base64(Bytes text) {
+  const Error malformed{Code::kInvalid, 0, "not base64"};
+  if (text.size() % 4 != 0) return malformed;
+  std::size_t padding = 0;
+  while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=') ++padding;
+  SecretBytes bytes(text.size() / 4 * 3 - padding);
+  const MutableBytes out = bytes.expose();
+  const std::size_t letters = text.size() - padding;
+  std::uint32_t window = 0;
+  unsigned bits = 0;
+  std::size_t length = 0;
+  for (const std::uint8_t letter : text.first(letters)) {
+    const int value = value_of(letter);
+    if (value < 0) return malformed;
+    window = (window << 6U) | static_cast<std::uint32_t>(value);
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      out[length++] = static_cast<std::uint8_t>(window >> bits);
+    }
+  }
+  if ((window & ((1U << bits) - 1)) != 0) return malformed;
+  return bytes;
+}
+
+Result<SecretBytes> take_secret_member(MutableBytes json, std::string_view name) {
+  const Error malformed{Code::kInvalid, 0, "no such member in the JSON, or more than one"};
+  std::optional<MutableBytes> found;
+  for (std::size_t at = 0; at < json.size(); ++at) {
+    if (json[at] != '"') continue;
+    const auto end = end_of_string(json, at + 1);
+    if (!end) return malformed;
+    const bool named = as_text(json.subspan(at + 1, *end - at - 1)) == name;
+    at = *end;
+    const std::size_t colon = skip_space(json, *end + 1);
+    if (!named || colon >= json.size() || json[colon] != ':') continue;
+    const std::size_t quote = skip_space(json, colon + 1);
+    if (found || quote >= json.size() || json[quote] != '"') return malformed;
+    const auto value_end = end_of_string(json, quote + 1);
+    if (!value_end) return malformed;
+    found = json.subspan(quote + 1, *value_end - quote - 1);
+    at = *value_end;
+  }
+  if (!found) return malformed;
+  SecretBytes secret = SecretBytes::copy_of(*found);
+  std::ranges::fill(*found, std::uint8_t{'*'});
+  return secret;
+}
+
+bool is_plain_text(Bytes text) {
+  return std::ranges::all_of(text, [](std::uint8_t letter) {
+    return letter > 0x20 && letter < 0x7f && letter != '"' && letter != '\\';
+  });
+}
+
+}  // namespace coffer

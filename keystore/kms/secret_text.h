@@ -1,0 +1,33 @@
+#pragma once
+
+#include <initializer_list>
+#include <string_view>
+
+#include "keystore/crypto/secret_bytes.h"
+
+namespace coffer {
+
+/// Secrets in the text of requests and answers, which never pass through a std::string.
+
+/// All of `parts`, one after the other.
+SecretBytes secret_text(std::span<const Bytes> parts);
+inline SecretBytes secret_text(std::initializer_list<Bytes> parts) {
+  return secret_text(std::span(parts.begin(), parts.size()));
+}
+
+/// RFC 4648 section 4, with padding. Decoding refuses anything but the one text of the bytes
+/// (kInvalid).
+SecretBytes to_secret_base64(Bytes bytes);
+Result<SecretBytes> from_secret_base64(Bytes text);
+
+/// The contents of the one JSON string that is the value of a member `name`, at any depth; in
+/// `json` asterisks stand in its place then, so that the rest can go through an ordinary parser.
+/// The caller checks there that it was where it should be. Escapes are not undone. kInvalid if
+/// there is no such member, more than one, or one with another value.
+Result<SecretBytes> take_secret_member(MutableBytes json, std::string_view name);
+
+/// True if it can stand between the quotes of a JSON string, or in a header, as it is: printable
+/// ASCII but no quotes and no backslash.
+bool is_plain_text(Bytes text);
+
+}  // namespace coffer
