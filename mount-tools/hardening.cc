@@ -16,12 +16,12 @@ namespace {
 constexpr std::array kNeeded = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER,    CAP_FSETID,
                                 CAP_MKNOD, CAP_IPC_LOCK,     CAP_SYS_PTRACE};
 
-std::string filter_calls_and_say(bool wanted, spdlog::logger& logger) {
+std::string filter_calls_and_say(bool wanted, bool network, spdlog::logger& logger) {
   if (!wanted) {
     logger.warn("system calls are not filtered (option noseccomp)");
     return "not filtered: option noseccomp";
   }
-  const auto filtered = filter_system_calls();
+  const auto filtered = filter_system_calls(network);
   if (filtered) return "filtered";
   logger.warn("system calls are not filtered: {}", filtered.error().message());
   return "not filtered: " + filtered.error().message();
@@ -34,10 +34,10 @@ Result<void> give_up_daemon_privileges() {
   return forbid_new_privileges();
 }
 
-Hardening harden_daemon(bool filter_calls, spdlog::logger& logger) {
+Hardening harden_daemon(bool filter_calls, bool network, spdlog::logger& logger) {
   return {
       .privileges = capability_names() + (new_privileges_are_forbidden() ? "; no new ones" : ""),
-      .system_calls = filter_calls_and_say(filter_calls, logger)};
+      .system_calls = filter_calls_and_say(filter_calls, network, logger)};
 }
 
 }  // namespace coffer

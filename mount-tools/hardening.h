@@ -20,6 +20,7 @@ Result<void> give_up_daemon_privileges();
 
 /// The rest, once all is there that takes more than serving does: filters system calls. What could
 /// not be had is logged, and the mount goes on without.
-Hardening harden_daemon(bool filter_calls, spdlog::logger& logger);
+/// `network`: as `filter_system_calls`.
+Hardening harden_daemon(bool filter_calls, bool network, spdlog::logger& logger);
 
 }  // namespace coffer

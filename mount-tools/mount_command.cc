@@ -251,7 +251,8 @@ Result<void> mount_and_serve(const MountCommand& command, const Parsed& parsed,
           }
         }));
     TRY(mounter.raise_read_ahead());
-    facts.hardening = harden_daemon(command.filter_calls, logger);
+    facts.hardening = harden_daemon(command.filter_calls,
+                                    is_on_network(store->session().master->describe().uri), logger);
     facts.since = store->session().clock->unix_seconds();
     const std::string control = control_path(facts.mountpoint);
     const auto server = TRY(ControlServer::start(

@@ -243,9 +243,12 @@ class Rules {
   void add(std::uint32_t action, std::span<const int> calls) {
     for (const int call : calls) keep(::seccomp_rule_add_array(filter_, action, call, 0, nullptr));
   }
+  void act_if(std::uint32_t action, int call, std::initializer_list<scmp_arg_cmp> arguments) {
+    keep(::seccomp_rule_add_array(filter_, action, call, static_cast<unsigned>(arguments.size()),
+                                  arguments.begin()));
+  }
   void allow_if(int call, std::initializer_list<scmp_arg_cmp> arguments) {
-    keep(::seccomp_rule_add_array(filter_, SCMP_ACT_ALLOW, call,
-                                  static_cast<unsigned>(arguments.size()), arguments.begin()));
+    act_if(SCMP_ACT_ALLOW, call, arguments);
   }
   void first(std::span<const int> calls) {
     // Of order alone: where an architecture lacks one, nothing is lost.
@@ -261,11 +264,12 @@ class Rules {
   int failure_ = 0;
 };
 
+constexpr scmp_arg_cmp is(unsigned argument, std::uint64_t value) {
+  return {argument, SCMP_CMP_EQ, value, 0};
+}
+
 /// Calls that are harmless with these arguments alone.
 void add_conditions(Rules& rules) {
-  constexpr auto is = [](unsigned argument, std::uint64_t value) {
-    return scmp_arg_cmp{argument, SCMP_CMP_EQ, value, 0};
-  };
   // A thread and no process.
   rules.allow_if(SCMP_SYS(clone), {{0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD}});
   for (const int call : {SCMP_SYS(socket), SCMP_SYS(socketpair)})
@@ -303,21 +307,34 @@ Result<void> load(const Filter& filter, const Rules& rules) {
   return Error{Code::kUnsupported, -loaded, "the kernel took no filter of system calls"};
 }
 
-/// What it is asked for can't be seen by a filter. The C library falls back to clone where it is
-/// not there; since it tries it for each thread, this is a filter of its own, which logs nothing.
-Result<void> refuse_clone3() {
+/// TCP, and UDP to the servers of names: no other protocols, and nothing raw.
+void add_network(Rules& rules) {
+  constexpr std::uint64_t kTypes = 0xf;  // SOCK_TYPE_MASK: the rest are flags
+  for (const std::uint64_t family : {AF_INET, AF_INET6}) {
+    for (const std::uint64_t type : {SOCK_STREAM, SOCK_DGRAM}) {
+      rules.allow_if(SCMP_SYS(socket),
+                     {is(0, family), scmp_arg_cmp{1, SCMP_CMP_MASKED_EQ, kTypes, type}});
+    }
+  }
+}
+
+/// What is refused without a word in the kernel's log, for it is tried in good faith: clone3, whose
+/// arguments a filter can't see, so that the C library falls back to clone for each thread; and
+/// with a network, the resolver's question which addresses this machine has.
+Result<void> refuse_quietly(bool network) {
   const Filter filter(::seccomp_init(SCMP_ACT_ALLOW));
   if (filter == nullptr) return Error{Code::kExhausted, 0, "seccomp"};
   Rules rules(filter.get());
   set_attributes(rules, false);
   rules.add(SCMP_ACT_ERRNO(ENOSYS), std::array{SCMP_SYS(clone3)});
+  if (network) rules.act_if(SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), {is(0, AF_NETLINK)});
   return load(filter, rules);
 }
 
 }  // namespace
 
-Result<void> filter_system_calls() {
-  TRY(refuse_clone3());
+Result<void> filter_system_calls(bool network) {
+  TRY(refuse_quietly(network));
   const Filter filter(::seccomp_init(SCMP_ACT_ERRNO(ENOSYS)));
   if (filter == nullptr) return Error{Code::kExhausted, 0, "seccomp"};
   Rules rules(filter.get());
@@ -330,6 +347,10 @@ Result<void> filter_system_calls() {
   rules.add(SCMP_ACT_ALLOW, std::array{SCMP_SYS(clone3)});  // refused already
   rules.add(SCMP_ACT_KILL_PROCESS, kHostile);
   add_conditions(rules);
+  if (network) {
+    add_network(rules);
+    rules.allow_if(SCMP_SYS(socket), {is(0, AF_NETLINK)});  // refused already
+  }
   rules.first(kHot);
   return load(filter, rules);
 }

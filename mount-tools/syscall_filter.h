@@ -9,6 +9,7 @@ namespace coffer {
 /// fail with ENOSYS, as if the kernel were older than the C library, which tries another way then.
 /// Either leaves a line in the kernel's log. kUnsupported where the kernel has no filters.
 /// To be called after `forbid_new_privileges`; can't be undone.
-Result<void> filter_system_calls();
+/// `network`: the master key is asked over the network, so that TCP and the resolver are left too.
+Result<void> filter_system_calls(bool network);
 
 }  // namespace coffer

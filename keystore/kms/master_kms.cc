@@ -7,6 +7,7 @@
 #include "keystore/kms/patient_kms.h"
 #include "keystore/kms/pkcs11_kms.h"
 #include "keystore/kms/tpm2_kms.h"
+#include "keystore/kms/vault_kms.h"
 
 namespace coffer {
 namespace {
@@ -15,13 +16,14 @@ constexpr std::string_view kLocal = "local:";
 constexpr std::string_view kPassphrase = "passphrase:";
 constexpr std::string_view kPkcs11 = "pkcs11:";
 constexpr std::string_view kTpm2 = "tpm2:";
+constexpr std::string_view kVault = "hcvault://";
 
 /// Repeats no more than the scheme: someone may have typed a passphrase after it.
 Error unknown_uri(const std::string& uri) {
-  return {
-      Code::kInvalid, 0,
-      "no KMS provider for '" + uri.substr(0, uri.find(':')) +
-          "' URIs of this form (there are local:PATH, passphrase:, pkcs11:TOKEN-URI and tpm2:)"};
+  return {Code::kInvalid, 0,
+          "no KMS provider for '" + uri.substr(0, uri.find(':')) +
+              "' URIs of this form (there are local:PATH, passphrase:, pkcs11:TOKEN-URI, tpm2: and "
+              "hcvault://HOST/MOUNT/keys/NAME)"};
 }
 
 /// How long somebody waits who can't be killed.
@@ -74,6 +76,10 @@ Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
     return bounded(uri, passphrase,
                    [uri](const PassphraseSource& pin) { return create_tpm2_master(uri, pin); });
   }
+  if (uri.starts_with(kVault)) {
+    return bounded(uri, passphrase,
+                   [uri](const PassphraseSource&) { return create_vault_master(uri); });
+  }
   return unknown_uri(uri);
 }
 
@@ -91,6 +97,10 @@ Result<std::unique_ptr<MasterKms>> open_master(const MasterKeyRecord& record,
     return bounded(record.uri, passphrase,
                    [record](const PassphraseSource& pin) { return open_tpm2_master(record, pin); });
   }
+  if (record.uri.starts_with(kVault)) {
+    return bounded(record.uri, passphrase,
+                   [record](const PassphraseSource&) { return open_vault_master(record); });
+  }
   return unknown_uri(record.uri);
 }
 
@@ -98,5 +108,7 @@ bool may_ask(const std::string& uri) {
   return uri == kPassphrase || tpm2_may_ask(uri) ||
          (uri.starts_with(kPkcs11) && uri.find("pin-source=") == std::string::npos);
 }
+
+bool is_on_network(const std::string& uri) { return uri.starts_with(kVault); }
 
 }  // namespace coffer

@@ -64,8 +64,8 @@ class MasterKms {
 using PassphraseSource = std::function<Result<SecretBytes>(bool confirm)>;
 
 /// Makes a new master key, or takes up an existing one, for `uri` (`local:PATH`, `passphrase:`,
-/// `pkcs11:TOKEN-URI`, `tpm2:OPTIONS`). `describe` then has it in the form to be kept on record.
-/// kInvalid for a URI that no provider knows.
+/// `pkcs11:TOKEN-URI`, `tpm2:OPTIONS`, `hcvault://HOST/MOUNT/keys/NAME`). `describe` then has it in
+/// the form to be kept on record. kInvalid for a URI that no provider knows.
 Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
                                                  const PassphraseSource& passphrase);
 
@@ -76,5 +76,8 @@ Result<std::unique_ptr<MasterKms>> open_master(const MasterKeyRecord& record,
 
 /// True if to open a master key of this URI takes a passphrase or PIN that is not on this machine.
 bool may_ask(const std::string& uri);
+
+/// True if a master key of this URI is asked over the network.
+bool is_on_network(const std::string& uri);
 
 }  // namespace coffer

@@ -28,10 +28,10 @@ namespace {
 constexpr int kNoFilter = 90;
 
 /// Does `work` behind the filter, in a child; its exit code, or -SIGNAL.
-int filtered(const std::function<int()>& work) {
+int filtered(const std::function<int()>& work, bool network = false) {
   const pid_t child = ::fork();
   if (child == 0) {
-    if (!forbid_new_privileges() || !filter_system_calls()) ::_exit(kNoFilter);
+    if (!forbid_new_privileges() || !filter_system_calls(network)) ::_exit(kNoFilter);
     ::_exit(work());
   }
   int status = 0;
@@ -120,6 +120,23 @@ TEST(SyscallFilter, LeavesTheDaemonItsWork) {
             0);
 }
 
+/// For a store whose master key is asked over the network, and no more than that takes.
+TEST(SyscallFilter, LeavesTheNetToWhoNeedsIt) {
+  const auto socket_of = [](int family, int type) {
+    return filtered([=] { return outcome_of(SYS_socket, family, type); }, true);
+  };
+  for (const int family : {AF_INET, AF_INET6}) {
+    EXPECT_EQ(socket_of(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK), 0);
+    EXPECT_EQ(socket_of(family, SOCK_DGRAM | SOCK_CLOEXEC), 0);
+    EXPECT_EQ(socket_of(family, SOCK_RAW), ENOSYS);
+    EXPECT_EQ(socket_of(family, SOCK_SEQPACKET), ENOSYS);
+  }
+  EXPECT_EQ(socket_of(AF_NETLINK, SOCK_RAW), EAFNOSUPPORT);
+  EXPECT_EQ(socket_of(AF_PACKET, SOCK_RAW), ENOSYS);
+  EXPECT_EQ(socket_of(AF_UNIX, SOCK_STREAM), 0);
+  EXPECT_EQ(filtered([] { return outcome_of(SYS_execve); }, true), -SIGSYS);
+}
+
 TEST(SyscallFilter, HoldsForThreadsThatRanBefore) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -128,7 +145,7 @@ TEST(SyscallFilter, HoldsForThreadsThatRanBefore) {
       while (!go) ::sched_yield();
       ::syscall(SYS_setns, -1, 0);
     });
-    if (!forbid_new_privileges() || !filter_system_calls()) ::_exit(kNoFilter);
+    if (!forbid_new_privileges() || !filter_system_calls(false)) ::_exit(kNoFilter);
     go = true;
     before.join();
     ::_exit(0);

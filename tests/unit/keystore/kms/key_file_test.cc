@@ -300,7 +300,7 @@ TEST(MasterUri, OthersAreRefused) {
                               "passphrase: ",
                               " local:/k",
                               "file:///k",
-                              "hcvault://h/t/keys/k"};
+                              "hcvault:h/t/keys/k"};
   for (const char* uri : uris) {
     for (const auto& master :
          {create_master(uri, no_passphrase), open_master({uri, "", ""}, no_passphrase)}) {

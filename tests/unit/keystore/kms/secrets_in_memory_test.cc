@@ -18,11 +18,14 @@
 #include "keystore/base/unique_fd.h"
 #include "keystore/crypto/kdf.h"
 #include "keystore/kms/master_kms.h"
+#include "keystore/kms/secret_text.h"
 #include "keystore/kms/tpm2_seal.h"
+#include "keystore/kms/vault_kms.h"
 #include "tests/support/memory_scan.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
 #include "tests/unit/keystore/kms/soft_tpm.h"
+#include "tests/unit/keystore/kms/transit_server.h"
 
 namespace {
 
@@ -177,6 +180,29 @@ TEST_F(SecretsInMemory, WhatATpmUnseals) {
               0U)
         << "the authorization";
   }
+}
+
+/// Through requests, answers, libcurl and TLS: a key both ways, and the token.
+TEST_F(SecretsInMemory, KeysOnTheirWayToVault) {
+  if (!testing::have_transit_server()) COFFER_SKIP("no Python with cryptography");
+  keep_freed = false;
+  testing::TransitServer server;
+  server.set_up_transit();
+  server.use_approle(3600);
+  const auto master = create_vault_master(server.uri());
+  ASSERT_TRUE(master.ok()) << master.error().message();
+  const SecretBytes throwaway = SecretBytes::random(32);
+  ASSERT_TRUE((*master)->unwrap(*(*master)->wrap(throwaway, {}), {}).ok());
+  keep_freed = true;
+  const SecretBytes key = SecretBytes::random(32);
+  const auto wrapped = (*master)->wrap(key, {});
+  ASSERT_TRUE(wrapped.ok()) << wrapped.error().message();
+  ASSERT_TRUE((*master)->unwrap(*wrapped, {}).ok());
+  const SecretBytes text = to_secret_base64(key.expose());
+  EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(key.expose().first(16))), 0U) << "the key";
+  EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(text.expose().first(20))), 0U) << "as text";
+  const HiddenNeedle token(as_bytes("X-Vault-Token: hvs."));
+  EXPECT_EQ(count_in_ordinary_memory(token), 0U) << "the token";
 }
 
 }  // namespace

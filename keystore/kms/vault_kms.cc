@@ -1,0 +1,274 @@
+#include "keystore/kms/vault_kms.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "keystore/kms/secret_text.h"
+#include "keystore/kms/vault_key.h"
+
+namespace coffer {
+namespace {
+
+constexpr std::string_view kScheme = "hcvault://";
+constexpr std::string_view kKeys = "/keys/";
+constexpr unsigned kDefaultPort = 8200;
+constexpr std::uint8_t kFormat = 1;
+constexpr std::size_t kKeySize = 32;
+constexpr std::chrono::seconds kTimeout{8};
+
+VaultSession::Time deadline() { return std::chrono::steady_clock::now() + kTimeout; }
+
+bool is_name(std::string_view text) {
+  return !text.empty() && text != "." && text != ".." && std::ranges::all_of(text, [](char letter) {
+    return (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') ||
+           (letter >= '0' && letter <= '9') || letter == '-' || letter == '_' || letter == '.';
+  });
+}
+
+/// Names with slashes between them.
+bool is_path(std::string_view text) {
+  while (true) {
+    const std::size_t slash = text.find('/');
+    if (!is_name(text.substr(0, slash))) return false;
+    if (slash == std::string_view::npos) return true;
+    text.remove_prefix(slash + 1);
+  }
+}
+
+Error not_understood(const std::string& uri) {
+  return {Code::kKmsUnavailable, 0, uri + ": Vault answers with what is none of its answers"};
+}
+
+/// What an answer holds; an empty object if that is none of Vault's.
+nlohmann::json data_of(const HttpResponse& response) {
+  const auto json = nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
+  auto data = json.is_object() ? json.value("data", nlohmann::json()) : nlohmann::json();
+  return data.is_object() ? data : nlohmann::json::object();
+}
+
+SecretBytes quoted(std::string_view name, const SecretBytes& value) {
+  return secret_text(
+      {as_bytes("\""), as_bytes(name), as_bytes("\":\""), value.expose(), as_bytes("\"")});
+}
+
+SecretBytes wrap_request(const SecretBytes& key, const KeyContext& context) {
+  return secret_text({as_bytes("{"), quoted("plaintext", to_secret_base64(key.expose())).expose(),
+                      as_bytes(","), quoted("context", to_secret_base64(context.encode())).expose(),
+                      as_bytes("}")});
+}
+
+}  // namespace
+
+Result<VaultKeyUri> VaultKeyUri::parse(const std::string& uri) {
+  const Error malformed{Code::kInvalid, 0,
+                        "not hcvault://HOST[:PORT]/MOUNT/keys/NAME (and at most ?namespace=NS: "
+                        "tokens and settings are the node's own, see keystore/VAULT.md)"};
+  if (!uri.starts_with(kScheme)) return malformed;
+  std::string_view rest = std::string_view(uri).substr(kScheme.size());
+  VaultKeyUri out;
+  if (const std::size_t query = rest.find('?'); query != std::string_view::npos) {
+    constexpr std::string_view kNamespace = "namespace=";
+    std::string_view given = rest.substr(query + 1);
+    if (!given.starts_with(kNamespace)) return malformed;
+    given.remove_prefix(kNamespace.size());
+    if (!is_path(given)) return malformed;
+    out.name_space = given;
+    rest = rest.substr(0, query);
+  }
+  const std::size_t slash = rest.find('/');
+  const std::size_t keys = rest.rfind(kKeys);
+  if (slash == std::string_view::npos || keys == std::string_view::npos || keys <= slash)
+    return malformed;
+  const auto host = parse_host(rest.substr(0, slash), kDefaultPort);
+  if (!host) return malformed;
+  out.host = *host;
+  out.mount = rest.substr(slash + 1, keys - slash - 1);
+  out.name = rest.substr(keys + kKeys.size());
+  if (!is_path(out.mount) || !is_name(out.name)) return malformed;
+  return out;
+}
+
+VaultKms::VaultKms(std::string uri, VaultKeyUri place, VaultSettings settings)
+    : uri_(std::move(uri)), place_(std::move(place)), session_(std::move(settings)) {}
+
+Result<std::unique_ptr<VaultKms>> VaultKms::open(const std::string& uri,
+                                                 const std::string& version) {
+  VaultKeyUri place = TRY(VaultKeyUri::parse(uri));
+  VaultSettings settings = TRY(VaultSettings::of_this_node());
+  const std::string host = place.host.host + ":" + std::to_string(place.host.port);
+  if (!settings.address.ends_with("//" + host)) {
+    return Error{Code::kKeyUnavailable, 0,
+                 uri + ": this node's Vault is " + settings.address +
+                     ", and no other is told its secrets; if it is to be this one, set VAULT_ADDR "
+                     "to https://" +
+                     host};
+  }
+  auto master = std::unique_ptr<VaultKms>(new VaultKms(uri, std::move(place), std::move(settings)));
+  master->version_ = TRY(master->check_key(version));
+  return master;
+}
+
+Error VaultKms::failure(const HttpResponse& response, const std::string& path) const {
+  const std::string words = vault_words(response);
+  const auto says = [&words](std::string_view what) {
+    return words.find(what) != std::string::npos;
+  };
+  const auto error = [this](Code code, const std::string& what) {
+    return Error{code, 0, uri_ + ": " + what};
+  };
+  if (says("message authentication failed") || says("invalid ciphertext"))
+    return {Code::kCorrupt, 0, "wrapped key does not authenticate"};
+  if (response.status == 403) {
+    return error(Code::kKmsDenied, "Vault refuses " + path +
+                                       " (403): the token has run out, or its policy does not "
+                                       "allow it; see keystore/VAULT.md");
+  }
+  const std::string status = " (" + std::to_string(response.status) + ")";
+  if (is_trouble_of_vaults(response.status))
+    return error(Code::kKmsUnavailable, "Vault can't answer now" + status + ": " + words);
+  if (response.status == 404 || says("encryption key not found") || says("policy not found"))
+    return error(Code::kKmsKeyMissing, "no such key is there" + status + " " + words);
+  if (says("too old") || says("disallowed by policy")) {
+    return error(Code::kKmsKeyDisabled,
+                 "the version that wrapped this is below the key's min_decryption_version");
+  }
+  return error(Code::kKmsUnavailable, "Vault answers " + path + " with" + status + " " + words);
+}
+
+Result<VaultKey> VaultKms::read_key() {
+  const std::string path = place_.mount + "/keys/" + place_.name;
+  const auto response = TRY(session_.call("GET", path, place_.name_space, {}, deadline()));
+  if (response.status != 200) {
+    Error error = failure(response, path);
+    if (error.code == Code::kKmsKeyMissing)
+      error.context += "; make one: vault write -f " + path + " type=aes256-gcm96 derived=true";
+    return error;
+  }
+  const auto key = VaultKey::from(response.body.expose());
+  if (!key) return not_understood(uri_);
+  return *key;
+}
+
+Result<std::string> VaultKms::check_key(const std::string& version) {
+  const auto key = TRY(read_key());
+  if (!key.usable) {
+    return Error{Code::kUnsupported, 0,
+                 uri_ +
+                     ": not a derived key of type aes256-gcm96 or chacha20-poly1305 without "
+                     "convergent encryption; make one: vault write -f " +
+                     place_.mount + "/keys/" + place_.name + "-2 type=aes256-gcm96 derived=true"};
+  }
+  if (version.empty()) {
+    if (key.given_away) {
+      return Error{Code::kUnsupported, 0,
+                   uri_ +
+                       ": Vault would give this key away; make one that is not exportable and "
+                       "has no plaintext backup"};
+    }
+    const auto& [oldest, made_at] = *key.made_at.begin();
+    return VaultFingerprint{place_.name, oldest, made_at}.text();
+  }
+  const auto fingerprint = VaultFingerprint::parse(version);
+  if (!fingerprint)
+    return Error{Code::kCorrupt, 0, "version of the master key: not one of Vault's"};
+  if (!fingerprint->may_be(place_.name, key)) {
+    return Error{Code::kWrongKey, 0,
+                 uri_ + " is another key than this keystore's (" + version + ")"};
+  }
+  return version;
+}
+
+Result<HttpResponse> VaultKms::ask(const std::string& operation, SecretBytes body) {
+  const std::string path = place_.mount + "/" + operation + "/" + place_.name;
+  auto response = TRY(session_.call("POST", path, place_.name_space, std::move(body), deadline()));
+  if (response.status != 200) return failure(response, path);
+  return response;
+}
+
+Result<ByteVector> VaultKms::wrapped_from(const nlohmann::json& result) const {
+  const auto sealed = result.value("ciphertext", nlohmann::json());
+  if (!sealed.is_string() || !is_vault_ciphertext(sealed.get<std::string>()))
+    return not_understood(uri_);
+  return ByteWriter().le(kFormat).text(sealed.get<std::string>()).take();
+}
+
+Result<ByteVector> VaultKms::wrap(const SecretBytes& key, const KeyContext& context) {
+  if (key.size() != kKeySize) return Error{Code::kInvalid, 0, "only keys of 32 bytes are wrapped"};
+  return wrapped_from(data_of(TRY(ask("encrypt", wrap_request(key, context)))));
+}
+
+Result<std::vector<ByteVector>> VaultKms::wrap_all(std::span<const KeyInPlace> keys) {
+  std::vector<SecretBytes> items;
+  for (const KeyInPlace& each : keys) {
+    if (each.key->size() != kKeySize)
+      return Error{Code::kInvalid, 0, "only keys of 32 bytes are wrapped"};
+    items.push_back(wrap_request(*each.key, each.context));
+  }
+  std::vector<Bytes> parts = {as_bytes("{\"batch_input\":[")};
+  for (const SecretBytes& item : items) {
+    if (parts.size() > 1) parts.push_back(as_bytes(","));
+    parts.push_back(item.expose());
+  }
+  parts.push_back(as_bytes("]}"));
+  const auto response = TRY(ask("encrypt", secret_text(parts)));
+  const auto data = data_of(response);
+  const auto results = data.value("batch_results", nlohmann::json());
+  if (!results.is_array() || results.size() != keys.size()) return not_understood(uri_);
+  std::vector<ByteVector> wrapped;
+  for (const auto& result : results) {
+    // An item's "error" is for people; one alone would be a 400.
+    if (!result.is_object()) return not_understood(uri_);
+    wrapped.push_back(TRY(wrapped_from(result)));
+  }
+  return wrapped;
+}
+
+Result<SecretBytes> VaultKms::unwrap(Bytes wrapped, const KeyContext& context) {
+  if (!wrapped.empty() && wrapped[0] != kFormat)
+    return Error{Code::kUnknownVersion, 0, "wrapped key of an unknown version"};
+  if (wrapped.empty() || !is_vault_ciphertext(as_text(wrapped.subspan(1))))
+    return Error{Code::kCorrupt, 0, "wrapped key is not one of Vault's"};
+  auto response = TRY(ask(
+      "decrypt", secret_text({as_bytes("{\"ciphertext\":\""), wrapped.subspan(1), as_bytes("\","),
+                              quoted("context", to_secret_base64(context.encode())).expose(),
+                              as_bytes("}")})));
+  const auto text = take_secret_member(response.body.expose(), "plaintext");
+  if (!text) return not_understood(uri_);
+  if (!data_of(response).contains("plaintext")) return not_understood(uri_);
+  auto key = from_secret_base64(text->expose());
+  if (!key) return not_understood(uri_);
+  if (key->size() != kKeySize) return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
+  return key;
+}
+
+Result<std::vector<KmsFact>> VaultKms::inspect() {
+  const auto key = TRY(read_key());
+  std::vector<KmsFact> facts = {
+      {"key type", key.type},
+      {"newest version", std::to_string(key.latest)},
+      {"oldest version in use", std::to_string(key.made_at.begin()->first)}};
+  auto self = TRY(session_.call("GET", "auth/token/lookup-self", "", {}, deadline()));
+  // Its "id" is the token. Not every policy lets one ask.
+  if (self.status != 200 || !take_secret_member(self.body.expose(), "id")) return facts;
+  const auto data = data_of(self);
+  const auto name = data.value("display_name", nlohmann::json());
+  const auto policies = data.value("policies", nlohmann::json());
+  if (name.is_string()) facts.push_back({"we are", name.get<std::string>()});
+  if (policies.is_array()) facts.push_back({"policies", policies.dump()});
+  return facts;
+}
+
+MasterKeyRecord VaultKms::describe() const { return {uri_, version_, ""}; }
+
+Result<std::unique_ptr<MasterKms>> create_vault_master(const std::string& uri) {
+  return std::unique_ptr<MasterKms>(TRY(VaultKms::open(uri, "")));
+}
+
+Result<std::unique_ptr<MasterKms>> open_vault_master(const MasterKeyRecord& record) {
+  if (record.version.empty())
+    return Error{Code::kCorrupt, 0, "version of the master key: not one of Vault's"};
+  return std::unique_ptr<MasterKms>(TRY(VaultKms::open(record.uri, record.version)));
+}
+
+}  // namespace coffer

@@ -1,0 +1,239 @@
+#include "keystore/kms/vault_session.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "keystore/base/atomic_file.h"
+#include "keystore/base/unique_fd.h"
+#include "keystore/kms/private_file.h"
+#include "keystore/kms/secret_text.h"
+
+namespace coffer {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+constexpr std::size_t kMostOfSecret = 16 * 1024;
+constexpr std::size_t kLongestWord = 19;
+constexpr std::size_t kMostWords = 200;
+/// A new login helps a token that Vault takes no more; not one that it never took.
+constexpr seconds kHopeless{30};
+
+Bytes first_line(Bytes text) {
+  std::size_t length = 0;
+  while (length < text.size() && text[length] != '\n' && text[length] != '\r') ++length;
+  return text.first(length);
+}
+
+/// In a pod it is a file that everybody there can read.
+Result<SecretBytes> read_jwt(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.valid()) return Error{Code::kKeyUnavailable, errno, "JWT file " + path};
+  SecretBytes text(kMostOfSecret);
+  const auto length = read_up_to(fd.get(), text.expose());
+  if (!length) return Error{Code::kKeyUnavailable, length.error().errno_value, "JWT file " + path};
+  return SecretBytes::copy_of(text.expose().first(*length));
+}
+
+Result<SecretBytes> one_line(const std::string& what, Result<SecretBytes> text) {
+  if (!text) return text;
+  const Bytes line = first_line(text->expose());
+  if (line.empty() || !is_plain_text(line))
+    return Error{Code::kKeyUnavailable, 0, what + " does not begin with a line of plain text"};
+  return SecretBytes::copy_of(line);
+}
+
+Result<SecretBytes> checked_role(const std::string& role) {
+  if (!is_plain_text(as_bytes(role)))
+    return Error{Code::kKeyUnavailable, 0, "COFFER_VAULT_ROLE holds odd characters"};
+  return SecretBytes::copy_of(as_bytes(role));
+}
+
+}  // namespace
+
+struct VaultSession::Token {
+  SecretBytes header;
+  steady_clock::time_point since = steady_clock::now();
+  std::optional<seconds> lease;
+  bool renewable = false;
+  std::atomic<bool> accepted{false};
+
+  [[nodiscard]] bool is_over() const { return lease && steady_clock::now() >= since + *lease; }
+  [[nodiscard]] bool is_to_renew() const {
+    return lease && renewable && steady_clock::now() >= since + *lease / 2;
+  }
+  [[nodiscard]] bool may_be_stale() const {
+    return accepted || steady_clock::now() >= since + kHopeless;
+  }
+  static TokenPtr of(Bytes token) {
+    auto made = std::make_shared<Token>();
+    made->header = secret_text({as_bytes("X-Vault-Token: "), token});
+    return made;
+  }
+  /// From the answer to a login or renewal.
+  static Result<TokenPtr> from(HttpResponse response) {
+    const Error odd{Code::kKmsUnavailable, 0,
+                    "Vault answers a login with what is none of its answers"};
+    const auto text = take_secret_member(response.body.expose(), "client_token");
+    if (!text || text->empty() || !is_plain_text(text->expose())) return odd;
+    const auto json = nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
+    const auto auth = json.is_object() ? json.value("auth", nlohmann::json()) : nlohmann::json();
+    if (!auth.is_object() || !auth.contains("client_token")) return odd;
+    const auto lease = auth.value("lease_duration", nlohmann::json());
+    const auto renewable = auth.value("renewable", nlohmann::json());
+    auto made = of(text->expose());
+    // 0 stands for ever.
+    if (lease.is_number_unsigned() && lease.get<std::uint64_t>() > 0)
+      made->lease = seconds(std::min<std::uint64_t>(lease.get<std::uint64_t>(), 1U << 30U));
+    made->renewable = renewable.is_boolean() && renewable.get<bool>();
+    return made;
+  }
+};
+
+VaultSession::VaultSession(VaultSettings settings)
+    : settings_(std::move(settings)), http_(settings_.http) {}
+VaultSession::~VaultSession() = default;
+
+Result<HttpResponse> VaultSession::send(HttpRequest request, const std::string& path,
+                                        const std::string& name_space, Time until) const {
+  request.url = settings_.address + "/v1/" + path;
+  request.headers = {"X-Vault-Request: true", "Content-Type: application/json"};
+  if (!name_space.empty()) request.headers.push_back("X-Vault-Namespace: " + name_space);
+  return http_.send(request, until);
+}
+
+Result<SecretBytes> VaultSession::login_body() const {
+  const SecretBytes role = TRY(checked_role(settings_.role));
+  const auto body = [&](std::string_view role_name, std::string_view secret_name,
+                        const SecretBytes& secret) {
+    return secret_text({as_bytes("{\""), as_bytes(role_name), as_bytes("\":\""), role.expose(),
+                        as_bytes("\",\""), as_bytes(secret_name), as_bytes("\":\""),
+                        secret.expose(), as_bytes("\"}")});
+  };
+  if (settings_.auth == VaultAuth::kCert)
+    return secret_text({as_bytes("{\"name\":\""), role.expose(), as_bytes("\"}")});
+  if (settings_.auth != VaultAuth::kAppRole) {
+    return body(
+        "role", "jwt",
+        TRY(one_line("JWT file " + settings_.secret_file, read_jwt(settings_.secret_file))));
+  }
+  if (settings_.secret_file.empty())
+    return secret_text({as_bytes("{\"role_id\":\""), role.expose(), as_bytes("\"}")});
+  const std::string what = "secret id file";
+  return body("role_id", "secret_id",
+              TRY(one_line(what, read_private_file(what, settings_.secret_file, kMostOfSecret))));
+}
+
+Result<VaultSession::TokenPtr> VaultSession::log_in(Time until) {
+  if (settings_.auth == VaultAuth::kToken) {
+    if (settings_.secret_file.empty())
+      return Token::of(TRY(one_line("VAULT_TOKEN", settings_.token.clone())).expose());
+    const std::string what = "token file";
+    return Token::of(
+        TRY(one_line(what, read_private_file(what, settings_.secret_file, kMostOfSecret)))
+            .expose());
+  }
+  HttpRequest request{.method = "POST", .body = TRY(login_body())};
+  const std::string path = "auth/" + settings_.auth_mount + "/login";
+  auto response = TRY(send(std::move(request), path, settings_.name_space, until));
+  if (is_trouble_of_vaults(response.status)) {
+    return Error{
+        Code::kKmsUnavailable, 0,
+        settings_.address + ": " + std::to_string(response.status) + " " + vault_words(response)};
+  }
+  if (response.status != 200) {
+    return Error{Code::kKmsDenied, 0,
+                 settings_.address + " refuses the login at " + path + " (" +
+                     std::to_string(response.status) + "): " + vault_words(response)};
+  }
+  return Token::from(std::move(response));
+}
+
+Result<VaultSession::TokenPtr> VaultSession::renew(const Token& token, Time until) {
+  HttpRequest request{
+      .method = "POST", .secret_header = &token.header, .body = secret_text({as_bytes("{}")})};
+  auto response =
+      TRY(send(std::move(request), "auth/token/renew-self", settings_.name_space, until));
+  if (response.status != 200)
+    return Error{Code::kKmsDenied, 0, "the token is not renewed: " + vault_words(response)};
+  return Token::from(std::move(response));
+}
+
+void VaultSession::keep(TokenPtr token) {
+  MutexLock lock(mutex_);
+  token_ = std::move(token);
+}
+
+Result<VaultSession::TokenPtr> VaultSession::token(Time until) {
+  TokenPtr now;
+  {
+    MutexLock lock(mutex_);
+    now = token_;
+  }
+  if (now == nullptr || now->is_over()) {
+    now = TRY(log_in(until));
+    // A token that was handed to us says nothing of its lease; a token's file is another's to
+    // renew.
+    if (settings_.auth == VaultAuth::kToken && settings_.secret_file.empty()) {
+      if (auto renewed = renew(*now, until)) now = *std::move(renewed);
+    }
+    keep(now);
+  } else if (now->is_to_renew()) {
+    auto renewed = renew(*now, until);
+    if (!renewed && renewed.error().code == Code::kKmsDenied) renewed = log_in(until);
+    // It is good for a while yet.
+    if (!renewed) return now;
+    now = *std::move(renewed);
+    keep(now);
+  }
+  return now;
+}
+
+Result<HttpResponse> VaultSession::call(const std::string& method, const std::string& path,
+                                        const std::string& name_space, SecretBytes body,
+                                        Time until) {
+  const std::string& where = name_space.empty() ? settings_.name_space : name_space;
+  TokenPtr now = TRY(token(until));
+  for (bool again = false;; again = true) {
+    auto response =
+        TRY(send({.method = method, .secret_header = &now->header, .body = body.clone()}, path,
+                 where, until));
+    if (response.status != 403) {
+      now->accepted = true;
+      return response;
+    }
+    if (again || !now->may_be_stale()) return response;
+    TokenPtr other = TRY(log_in(until));
+    if (constant_time_equal(other->header.expose(), now->header.expose())) return response;
+    now = std::move(other);
+    keep(now);
+  }
+}
+
+std::string vault_words(const HttpResponse& response) {
+  const auto json = nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
+  const auto errors = json.is_object() ? json.value("errors", nlohmann::json()) : nlohmann::json();
+  if (!errors.is_array()) return {};
+  std::string words;
+  for (const auto& error : errors) {
+    if (!error.is_string()) continue;
+    std::string word;
+    for (const char letter : error.get<std::string>() + " ") {
+      const bool printable = letter > ' ' && letter < 0x7f;
+      if (printable) {
+        word.push_back(letter);
+      } else if (!word.empty()) {
+        words += (words.empty() ? "" : " ") + (word.size() > kLongestWord ? "..." : word);
+        word.clear();
+      }
+    }
+  }
+  return words.substr(0, kMostWords);
+}
+
+bool is_trouble_of_vaults(long status) { return status == 412 || status == 429 || status >= 500; }
+
+}  // namespace coffer
