@@ -79,6 +79,7 @@ void WholeStore::open(const StoreOpening& opening) {
 
 Result<void> WholeStore::try_open(const StoreOpening& opening) {
   vfs_.reset();  // one whose power was lost: before what it uses
+  broker_.reset();
   const std::string keystore = beside("keystore.db");
   const auto access = opening.read_only ? Keyring::Access::kReadOnly : Keyring::Access::kReadWrite;
   master_ = TRY(open_master(TRY(Keyring::peek(keystore)).master, no_passphrase()));

@@ -146,12 +146,12 @@ TEST(Error, MessageHasContextAndErrnoText) {
 TEST(Error, EveryCodeHasANameOfItsOwn) {
   std::set<std::string_view> names;
   int count = 0;
-  for (int code = 0; code <= static_cast<int>(Code::kIo); ++code, ++count) {
+  for (int code = 0; code <= static_cast<int>(Code::kKmsUnavailable); ++code, ++count) {
     names.insert(to_string(static_cast<Code>(code)));
   }
   EXPECT_EQ(names.size(), static_cast<std::size_t>(count));
   EXPECT_EQ(names.count("unknown"), 0U);
-  EXPECT_EQ(to_string(static_cast<Code>(static_cast<int>(Code::kIo) + 1)), "unknown");
+  EXPECT_EQ(to_string(static_cast<Code>(static_cast<int>(Code::kKmsUnavailable) + 1)), "unknown");
 }
 
 TEST(Error, ErrnoChoosesTheCode) {
