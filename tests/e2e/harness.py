@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, NoReturn, Sequence
 
 from guard import GUARD, ROOT, end_mounts, mounts_below
-from processes import BINARY, SELF, User, need, run
+from processes import BINARY, SELF, Outcome, User, need, run
 from stores import Mount, Store
 
 
@@ -83,6 +83,15 @@ class CofferTest(unittest.TestCase):
         mount = store.mount(self.place(at), *options)
         self.addCleanup(mount.close)
         return mount
+
+    def mount_refused(self, store: Store, code: int, words: str) -> Outcome:
+        """It is not mounted, with this exit code and these words among others."""
+        at = self.place("refused")
+        at.mkdir(exist_ok=True)
+        done = store.coffer("mount", store.path, at, check=False)
+        self.assertEqual(done.code, code, str(done))
+        self.assertIn(words, done.err)
+        return done
 
     def assert_errno(self, code: int, function: Callable, *arguments: Any, **options: Any) -> None:
         """The call fails with this errno and no other."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from files import random_bytes
 from harness import CofferTest
-from processes import SELF, Outcome, coffer, need, run, wait_until
+from processes import SELF, coffer, need, run, wait_until
 from stores import Mount, Store
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
@@ -96,7 +96,7 @@ class Tokens(HsmTest):
     def test_another_pin(self) -> None:
         store = self.store_on_token()
         self.write_pin("1111")
-        self.refused(store, WRONG_KEY, "wrong PIN")
+        self.mount_refused(store, WRONG_KEY, "wrong PIN")
         self.write_pin(PIN)
         self.assertEqual(store.verify()["findings"], [])
 
@@ -126,7 +126,7 @@ class Tokens(HsmTest):
         self.assert_content(mount.path / "file", b"content")
         (mount.path / "file").write_bytes(b"changed")
         mount.umount()
-        self.refused(store, KMS_UNAVAILABLE, "no such token")
+        self.mount_refused(store, KMS_UNAVAILABLE, "no such token")
         self.bring_token_back()
         self.assert_content(self.new_mount(store).path / "file", b"changed")
 
@@ -179,7 +179,7 @@ class Tokens(HsmTest):
         store = self.store_on_token()
         self.take_token_away()
         make_token()
-        self.refused(store, WRONG_KEY, "is another key")
+        self.mount_refused(store, WRONG_KEY, "is another key")
 
     def test_a_module_in_the_uri(self) -> None:
         """A keystore that somebody has altered must not choose what is loaded into the daemon."""
@@ -188,11 +188,3 @@ class Tokens(HsmTest):
             self.assertEqual(done.code, INVALID, str(done))
             self.assertNotIn(PIN, done.err)
             self.assertFalse(self.place("other").exists())
-
-    def refused(self, store: Store, code: int, words: str) -> Outcome:
-        at = self.place("refused")
-        at.mkdir(exist_ok=True)
-        done = store.coffer("mount", store.path, at, check=False)
-        self.assertEqual(done.code, code, str(done))
-        self.assertIn(words, done.err)
-        return done

@@ -103,11 +103,7 @@ class TpmTest(CofferTest):
         self.addCleanup(self.tpm.end)
 
     def refused(self, store: Store, code: int, words: str) -> Outcome:
-        at = self.place("refused")
-        at.mkdir(exist_ok=True)
-        done = store.coffer("mount", store.path, at, check=False)
-        self.assertEqual(done.code, code, str(done))
-        self.assertIn(words, done.err)
+        done = self.mount_refused(store, code, words)
         self.assertEqual(len(done.err.splitlines()), 1, done.err)
         return done
 

@@ -58,11 +58,7 @@ class VaultTest(CofferTest):
         return self.new_store(kms=self.uri)
 
     def refused(self, store: Store, code: int, words: str) -> Outcome:
-        at = self.place("refused")
-        at.mkdir(exist_ok=True)
-        done = store.coffer("mount", store.path, at, check=False)
-        self.assertEqual(done.code, code, str(done))
-        self.assertIn(words, done.err)
+        done = self.mount_refused(store, code, words)
         self.assertNotIn(self.secret_id, done.err)
         return done
 
