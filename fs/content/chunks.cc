@@ -2,6 +2,7 @@
 // rest is in encrypted_file.cc.
 
 #include <algorithm>
+#include <functional>
 
 #include "fs/content/encrypted_file.h"
 
@@ -119,7 +120,7 @@ void EncryptedFile::seal_chunks(std::uint64_t first, Bytes plain, MutableBytes c
   for (std::size_t i = 0; i < count; ++i) nonces[i] = nonces_.next();
   const FileKeys& keys = *keys_;
   const std::uint64_t chunk_size = geometry_.chunk_size();
-  context_.crew.run(count, [&](std::size_t i) {
+  const auto seal = [&](std::size_t i) {
     const std::size_t at = i * chunk_size;
     const std::size_t length = std::min<std::uint64_t>(chunk_size, plain.size() - at);
     LeafEntry sealed;
@@ -128,7 +129,8 @@ void EncryptedFile::seal_chunks(std::uint64_t first, Bytes plain, MutableBytes c
     keys.content->seal(sealed.nonce, chunk_context(keys, first + i), plain.subspan(at, length),
                        cipher.subspan(at, length), sealed.tag);
     encode_leaf_entry(sealed, entries.subspan(i * kEntrySize, kEntrySize));
-  });
+  };
+  context_.crew.run(count, std::cref(seal));  // by reference: nothing is allocated
 }
 
 /// The whole plaintext of a chunk that [offset, offset + data.size()) touches: what the data does
