@@ -108,13 +108,18 @@ std::string_view next_step(Code code) {
   }
 }
 
-int report_failure(const Error& error) {
-  std::string line = error.message();
+Explained explain(const Error& error) {
+  std::string message = error.message();
   // A message with a semicolon says the next step itself.
-  if (const std::string_view next = next_step(error.code);
-      !next.empty() && line.find("; ") == std::string::npos) {
-    line.append("; ").append(next);
-  }
+  const std::size_t semicolon = message.find("; ");
+  if (semicolon == std::string::npos)
+    return {std::move(message), std::string(next_step(error.code))};
+  return {message.substr(0, semicolon), message.substr(semicolon + 2)};
+}
+
+int report_failure(const Error& error) {
+  auto [line, remedy] = explain(error);
+  if (!remedy.empty()) line.append("; ").append(remedy);
   std::fprintf(stderr, "coffer: %s\n", line.c_str());
   return exit_code(error.code);
 }

@@ -26,19 +26,6 @@ double milliseconds(const KmsCheck& check) {
   return static_cast<double>(check.took.count()) / 1000.0;
 }
 
-/// The message has it itself if it has a semicolon.
-std::string remedy_of(const Error& error) {
-  const std::string message = error.message();
-  const std::size_t semicolon = message.find("; ");
-  if (semicolon != std::string::npos) return message.substr(semicolon + 2);
-  return std::string(next_step(error.code));
-}
-
-std::string cause_of(const Error& error) {
-  const std::string message = error.message();
-  return message.substr(0, message.find("; "));
-}
-
 void print_report_json(const KmsTrial& trial, const KmsReport& report) {
   auto facts = nlohmann::ordered_json::object();
   for (const KmsFact& fact : report.facts) facts[fact.name] = fact.value;
@@ -48,8 +35,9 @@ void print_report_json(const KmsTrial& trial, const KmsReport& report) {
         {"check", check.what}, {"ok", !check.error.has_value()}, {"ms", milliseconds(check)}};
     if (check.error) {
       line["code"] = to_string(check.error->code);
-      line["error"] = cause_of(*check.error);
-      line["remedy"] = remedy_of(*check.error);
+      const Explained why = explain(*check.error);
+      line["error"] = why.cause;
+      line["remedy"] = why.remedy;
     }
     checks.push_back(std::move(line));
   }
@@ -69,9 +57,9 @@ void print_report(const KmsTrial& trial, const KmsReport& report) {
     std::printf("%-6s  %-28s  %9.1f ms\n", check.error ? "FAILED" : "ok",
                 std::string(check.what).c_str(), milliseconds(check));
     if (!check.error) continue;
-    std::printf("        %s\n", printable(cause_of(*check.error)).c_str());
-    if (const std::string remedy = remedy_of(*check.error); !remedy.empty())
-      std::printf("        -> %s\n", printable(remedy).c_str());
+    const Explained why = explain(*check.error);
+    std::printf("        %s\n", printable(why.cause).c_str());
+    if (!why.remedy.empty()) std::printf("        -> %s\n", printable(why.remedy).c_str());
   }
 }
 
