@@ -98,6 +98,17 @@ Result<SecretBytes> BoundedKms::unwrap(Bytes wrapped, const KeyContext& context)
                                   MasterKms& master) { return master.unwrap(copy, context); });
 }
 
+Result<ByteVector> BoundedKms::rewrap(Bytes wrapped, const KeyContext& context) {
+  return in_time<ByteVector>([copy = ByteVector(wrapped.begin(), wrapped.end()),
+                              context](MasterKms& master) { return master.rewrap(copy, context); });
+}
+
+std::string BoundedKms::version_of(Bytes wrapped) const { return master_->version_of(wrapped); }
+
+Result<std::string> BoundedKms::newest_version() {
+  return in_time<std::string>([](MasterKms& master) { return master.newest_version(); });
+}
+
 MasterKeyRecord BoundedKms::describe() const { return master_->describe(); }
 
 Result<std::vector<KmsFact>> BoundedKms::inspect() {

@@ -18,14 +18,12 @@ LocalKms::LocalKms(std::string uri, std::string params, const SecretBytes& maste
       wrapping_key_(hkdf_sha256(master_key.expose(), {}, "coffer/1/master", kKeySize)) {}
 
 Result<ByteVector> LocalKms::wrap(const SecretBytes& key, const KeyContext& context) {
-  if (key.size() != kKeySize) return Error{Code::kInvalid, 0, "only keys of 32 bytes are wrapped"};
+  TRY(check_wrappable(key));
   return seal_box(wrapping_key_.expose(), context.encode(), key.expose());
 }
 
 Result<SecretBytes> LocalKms::unwrap(Bytes wrapped, const KeyContext& context) {
-  SecretBytes key = TRY(open_box(wrapping_key_.expose(), context.encode(), wrapped));
-  if (key.size() != kKeySize) return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
-  return key;
+  return check_unwrapped(TRY(open_box(wrapping_key_.expose(), context.encode(), wrapped)));
 }
 
 MasterKeyRecord LocalKms::describe() const { return {uri_, fingerprint_, params_}; }

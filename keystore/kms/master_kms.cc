@@ -1,5 +1,6 @@
 #include "keystore/kms/master_kms.h"
 
+#include <array>
 #include <string_view>
 
 #include "keystore/kms/bounded_kms.h"
@@ -11,20 +12,6 @@
 
 namespace coffer {
 namespace {
-
-constexpr std::string_view kLocal = "local:";
-constexpr std::string_view kPassphrase = "passphrase:";
-constexpr std::string_view kPkcs11 = "pkcs11:";
-constexpr std::string_view kTpm2 = "tpm2:";
-constexpr std::string_view kVault = "hcvault://";
-
-/// Repeats no more than the scheme: someone may have typed a passphrase after it.
-Error unknown_uri(const std::string& uri) {
-  return {Code::kInvalid, 0,
-          "no KMS provider for '" + uri.substr(0, uri.find(':')) +
-              "' URIs of this form (there are local:PATH, passphrase:, pkcs11:TOKEN-URI, tpm2: and "
-              "hcvault://HOST/MOUNT/keys/NAME)"};
-}
 
 /// How long somebody waits who can't be killed.
 constexpr std::chrono::seconds kDeadline{10};
@@ -48,14 +35,90 @@ OpenedMaster bounded(const std::string& uri, const PassphraseSource& passphrase,
 }
 
 Result<std::string> key_file_path(const std::string& uri) {
-  std::string path = uri.substr(kLocal.size());
+  std::string path = uri.substr(uri.find(':') + 1);
   if (path.empty() || path[0] != '/') {
     return Error{Code::kInvalid, 0, uri + ": the path of a master key file has to be absolute"};
   }
   return path;
 }
 
+/// What stands behind one kind of URI.
+struct Provider {
+  std::string_view form;  ///< of its URIs, for people
+  std::string_view scheme;
+  bool (*may_ask)(const std::string& uri);
+  bool on_network;
+  bool bounded;  ///< others answer for it
+  OpenedMaster (*create)(const std::string& uri, const PassphraseSource& passphrase);
+  OpenedMaster (*open)(const MasterKeyRecord& record, const PassphraseSource& passphrase);
+};
+
+bool never(const std::string& /*uri*/) { return false; }
+bool always(const std::string& /*uri*/) { return true; }
+bool unless_pin_is_in_a_file(const std::string& uri) {
+  return uri.find("pin-source=") == std::string::npos;
+}
+
+constexpr std::array kProviders = {
+    Provider{"local:PATH", "local:", never, false, false,
+             [](const std::string& uri, const PassphraseSource&) -> OpenedMaster {
+               return create_key_file_master(uri, TRY(key_file_path(uri)));
+             },
+             [](const MasterKeyRecord& record, const PassphraseSource&) -> OpenedMaster {
+               return open_key_file_master(record, TRY(key_file_path(record.uri)));
+             }},
+    Provider{"passphrase:", "passphrase:", always, false, false,
+             [](const std::string&, const PassphraseSource& passphrase) -> OpenedMaster {
+               return create_passphrase_master(passphrase);
+             },
+             open_passphrase_master},
+    Provider{"pkcs11:TOKEN-URI", "pkcs11:", unless_pin_is_in_a_file, false, true,
+             create_pkcs11_master, open_pkcs11_master},
+    Provider{"tpm2:", "tpm2:", tpm2_may_ask, false, true, create_tpm2_master, open_tpm2_master},
+    Provider{"hcvault://HOST/MOUNT/keys/NAME", "hcvault://", never, true, true, create_vault_master,
+             open_vault_master},
+};
+
+/// Null for a URI that none knows.
+const Provider* provider_of(const std::string& uri) {
+  for (const Provider& provider : kProviders) {
+    // Nothing may follow "passphrase:".
+    const bool is_all = provider.form == provider.scheme && provider.scheme == "passphrase:";
+    if (is_all ? uri == provider.scheme : uri.starts_with(provider.scheme)) return &provider;
+  }
+  return nullptr;
+}
+
+/// Repeats no more than the scheme: someone may have typed a passphrase after it.
+Error unknown_uri(const std::string& uri) {
+  std::string words =
+      "no KMS provider for '" + uri.substr(0, uri.find(':')) + "' URIs of this form (there are ";
+  for (const Provider& provider : kProviders) {
+    words += provider.form;
+    words += &provider == &kProviders.back() ? ")" : ", ";
+  }
+  return {Code::kInvalid, 0, words};
+}
+
 }  // namespace
+
+Result<void> check_wrappable(const SecretBytes& key) {
+  if (key.size() != kWrappedKeySize)
+    return Error{Code::kInvalid, 0, "only keys of 32 bytes are wrapped"};
+  return {};
+}
+
+Result<SecretBytes> check_unwrapped(SecretBytes key) {
+  if (key.size() != kWrappedKeySize)
+    return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
+  return key;
+}
+
+Result<ByteVector> MasterKms::rewrap(Bytes wrapped, const KeyContext& context) {
+  return wrap(TRY(unwrap(wrapped, context)), context);
+}
+
+std::string MasterKms::version_of(Bytes /*wrapped*/) const { return {}; }
 
 Result<std::vector<ByteVector>> MasterKms::wrap_all(std::span<const KeyInPlace> keys) {
   std::vector<ByteVector> wrapped;
@@ -66,49 +129,33 @@ Result<std::vector<ByteVector>> MasterKms::wrap_all(std::span<const KeyInPlace> 
 
 Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
                                                  const PassphraseSource& passphrase) {
-  if (uri.starts_with(kLocal)) return create_key_file_master(uri, TRY(key_file_path(uri)));
-  if (uri == kPassphrase) return create_passphrase_master(passphrase);
-  if (uri.starts_with(kPkcs11)) {
-    return bounded(uri, passphrase,
-                   [uri](const PassphraseSource& pin) { return create_pkcs11_master(uri, pin); });
-  }
-  if (uri.starts_with(kTpm2)) {
-    return bounded(uri, passphrase,
-                   [uri](const PassphraseSource& pin) { return create_tpm2_master(uri, pin); });
-  }
-  if (uri.starts_with(kVault)) {
-    return bounded(uri, passphrase,
-                   [uri](const PassphraseSource&) { return create_vault_master(uri); });
-  }
-  return unknown_uri(uri);
+  const Provider* const provider = provider_of(uri);
+  if (provider == nullptr) return unknown_uri(uri);
+  if (!provider->bounded) return provider->create(uri, passphrase);
+  return bounded(uri, passphrase, [uri, create = provider->create](const PassphraseSource& source) {
+    return create(uri, source);
+  });
 }
 
 Result<std::unique_ptr<MasterKms>> open_master(const MasterKeyRecord& record,
                                                const PassphraseSource& passphrase) {
-  if (record.uri.starts_with(kLocal))
-    return open_key_file_master(record, TRY(key_file_path(record.uri)));
-  if (record.uri == kPassphrase) return open_passphrase_master(record, passphrase);
-  if (record.uri.starts_with(kPkcs11)) {
-    return bounded(record.uri, passphrase, [record](const PassphraseSource& pin) {
-      return open_pkcs11_master(record, pin);
-    });
-  }
-  if (record.uri.starts_with(kTpm2)) {
-    return bounded(record.uri, passphrase,
-                   [record](const PassphraseSource& pin) { return open_tpm2_master(record, pin); });
-  }
-  if (record.uri.starts_with(kVault)) {
-    return bounded(record.uri, passphrase,
-                   [record](const PassphraseSource&) { return open_vault_master(record); });
-  }
-  return unknown_uri(record.uri);
+  const Provider* const provider = provider_of(record.uri);
+  if (provider == nullptr) return unknown_uri(record.uri);
+  if (!provider->bounded) return provider->open(record, passphrase);
+  return bounded(record.uri, passphrase,
+                 [record, open = provider->open](const PassphraseSource& source) {
+                   return open(record, source);
+                 });
 }
 
 bool may_ask(const std::string& uri) {
-  return uri == kPassphrase || tpm2_may_ask(uri) ||
-         (uri.starts_with(kPkcs11) && uri.find("pin-source=") == std::string::npos);
+  const Provider* const provider = provider_of(uri);
+  return provider != nullptr && provider->may_ask(uri);
 }
 
-bool is_on_network(const std::string& uri) { return uri.starts_with(kVault); }
+bool is_on_network(const std::string& uri) {
+  const Provider* const provider = provider_of(uri);
+  return provider != nullptr && provider->on_network;
+}
 
 }  // namespace coffer

@@ -21,6 +21,13 @@ struct MasterKeyRecord {
   std::string params;   ///< public parameters, in the provider's own form
 };
 
+/// Of the keys that are wrapped, in bytes.
+constexpr std::size_t kWrappedKeySize = 32;
+/// kInvalid for a key of another length.
+Result<void> check_wrappable(const SecretBytes& key);
+/// kCorrupt for what was unwrapped and has another length.
+Result<SecretBytes> check_unwrapped(SecretBytes key);
+
 /// A key to be wrapped, and where it belongs. The key outlives the call that it is given to.
 struct KeyInPlace {
   const SecretBytes* key;
@@ -53,6 +60,15 @@ class MasterKms {
   /// did not answer or not as it should, and trying again may help; kKeyUnavailable if what it
   /// takes to ask is missing here.
   virtual Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) = 0;
+  /// A key wrapped before, wrapped anew by the newest version of the master key: by the KMS itself
+  /// where it can, so that the key does not come here. Errors as those of `unwrap` and `wrap`.
+  virtual Result<ByteVector> rewrap(Bytes wrapped, const KeyContext& context);
+  /// The KMS's name for the version of the master key that wrapped it, as far as `wrapped` tells;
+  /// else empty.
+  [[nodiscard]] virtual std::string version_of(Bytes wrapped) const;
+  /// The name of the version that wraps now: asked of the KMS. Empty where there are no versions,
+  /// or it does not tell them.
+  virtual Result<std::string> newest_version() { return std::string(); }
   [[nodiscard]] virtual MasterKeyRecord describe() const = 0;
   /// Who it takes us for, its newest version and the like, as far as it tells: asked of it now.
   /// Errors as those of `unwrap`.

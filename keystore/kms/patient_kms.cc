@@ -76,6 +76,16 @@ Result<std::vector<ByteVector>> PatientKms::wrap_all(std::span<const KeyInPlace>
   return ask<std::vector<ByteVector>>([&] { return master_->wrap_all(keys); });
 }
 
+Result<ByteVector> PatientKms::rewrap(Bytes wrapped, const KeyContext& context) {
+  return ask<ByteVector>([&] { return master_->rewrap(wrapped, context); });
+}
+
+std::string PatientKms::version_of(Bytes wrapped) const { return master_->version_of(wrapped); }
+
+Result<std::string> PatientKms::newest_version() {
+  return ask<std::string>([&] { return master_->newest_version(); });
+}
+
 MasterKeyRecord PatientKms::describe() const { return master_->describe(); }
 
 }  // namespace coffer

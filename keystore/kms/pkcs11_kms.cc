@@ -34,7 +34,7 @@ Result<std::unique_ptr<Pkcs11Kms>> Pkcs11Kms::open(const std::string& uri,
 }
 
 Result<ByteVector> Pkcs11Kms::wrap(const SecretBytes& key, const KeyContext& context) {
-  if (key.size() != kKeySize) return Error{Code::kInvalid, 0, "only keys of 32 bytes are wrapped"};
+  TRY(check_wrappable(key));
   std::array<std::uint8_t, kNonceSize> nonce{};
   random_bytes(nonce);
   const ByteVector sealed = TRY(key_->encrypt(nonce, context.encode(), key.expose()));
@@ -50,8 +50,7 @@ Result<SecretBytes> Pkcs11Kms::unwrap(Bytes wrapped, const KeyContext& context) 
     return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
   SecretBytes key = TRY(key_->decrypt(wrapped.subspan(1, kNonceSize), context.encode(),
                                       wrapped.subspan(1 + kNonceSize)));
-  if (key.size() != kKeySize) return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
-  return key;
+  return check_unwrapped(std::move(key));
 }
 
 MasterKeyRecord Pkcs11Kms::describe() const { return {uri_, fingerprint_, ""}; }

@@ -13,6 +13,16 @@ namespace coffer {
 Result<SecretBytes> read_private_file(const std::string& what, const std::string& path,
                                       std::size_t most);
 
+/// Who may be able to read a file that holds a credential. In a pod, everybody there can.
+enum class Readers { kOwner, kAnybody };
+
+/// The first line of a file that holds a credential (a token, a secret id, a JWT): plain text
+/// (is_plain_text), up to 16 KiB of it. kKeyUnavailable as read_private_file.
+Result<SecretBytes> read_secret_line(const std::string& what, const std::string& path,
+                                     Readers readers);
+/// Likewise of `text`.
+Result<SecretBytes> secret_line(const std::string& what, Bytes text);
+
 /// The first line of a private file, 1 to 255 bytes: as read_private_file, of an absolute path or a
 /// `file:` URI of one.
 Result<SecretBytes> read_pin_file(std::string path);

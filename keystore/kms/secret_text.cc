@@ -119,4 +119,21 @@ bool is_plain_text(Bytes text) {
   });
 }
 
+std::string without_secrets(std::string_view said) {
+  constexpr std::size_t kLongestWord = 19;
+  constexpr std::size_t kMostWords = 200;
+  std::string words;
+  std::string word;
+  for (std::size_t i = 0; i <= said.size(); ++i) {
+    const char letter = i < said.size() ? said[i] : ' ';
+    if (letter > ' ' && letter < 0x7f) {
+      word.push_back(letter);
+    } else if (!word.empty()) {
+      words += (words.empty() ? "" : " ") + (word.size() > kLongestWord ? "..." : word);
+      word.clear();
+    }
+  }
+  return words.substr(0, kMostWords);
+}
+
 }  // namespace coffer

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <string>
 #include <string_view>
 
 #include "keystore/crypto/secret_bytes.h"
@@ -29,5 +30,9 @@ Result<SecretBytes> take_secret_member(MutableBytes json, std::string_view name)
 /// True if it can stand between the quotes of a JSON string, or in a header, as it is: printable
 /// ASCII but no quotes and no backslash.
 bool is_plain_text(Bytes text);
+
+/// What a server says of a failure, for people: no more than a line, and without words as long as a
+/// token.
+std::string without_secrets(std::string_view said);
 
 }  // namespace coffer

@@ -14,7 +14,6 @@ constexpr std::string_view kScheme = "hcvault://";
 constexpr std::string_view kKeys = "/keys/";
 constexpr unsigned kDefaultPort = 8200;
 constexpr std::uint8_t kFormat = 1;
-constexpr std::size_t kKeySize = 32;
 constexpr std::chrono::seconds kTimeout{8};
 
 VaultSession::Time deadline() { return std::chrono::steady_clock::now() + kTimeout; }
@@ -194,15 +193,14 @@ Result<ByteVector> VaultKms::wrapped_from(const nlohmann::json& result) const {
 }
 
 Result<ByteVector> VaultKms::wrap(const SecretBytes& key, const KeyContext& context) {
-  if (key.size() != kKeySize) return Error{Code::kInvalid, 0, "only keys of 32 bytes are wrapped"};
+  TRY(check_wrappable(key));
   return wrapped_from(data_of(TRY(ask("encrypt", wrap_request(key, context)))));
 }
 
 Result<std::vector<ByteVector>> VaultKms::wrap_all(std::span<const KeyInPlace> keys) {
   std::vector<SecretBytes> items;
   for (const KeyInPlace& each : keys) {
-    if (each.key->size() != kKeySize)
-      return Error{Code::kInvalid, 0, "only keys of 32 bytes are wrapped"};
+    TRY(check_wrappable(*each.key));
     items.push_back(wrap_request(*each.key, each.context));
   }
   std::vector<Bytes> parts = {as_bytes("{\"batch_input\":[")};
@@ -238,8 +236,7 @@ Result<SecretBytes> VaultKms::unwrap(Bytes wrapped, const KeyContext& context) {
   if (!data_of(response).contains("plaintext")) return not_understood(uri_);
   auto key = from_secret_base64(text->expose());
   if (!key) return not_understood(uri_);
-  if (key->size() != kKeySize) return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
-  return key;
+  return check_unwrapped(*std::move(key));
 }
 
 Result<std::vector<KmsFact>> VaultKms::inspect() {
@@ -261,11 +258,13 @@ Result<std::vector<KmsFact>> VaultKms::inspect() {
 
 MasterKeyRecord VaultKms::describe() const { return {uri_, version_, ""}; }
 
-Result<std::unique_ptr<MasterKms>> create_vault_master(const std::string& uri) {
+Result<std::unique_ptr<MasterKms>> create_vault_master(const std::string& uri,
+                                                       const PassphraseSource& /*passphrase*/) {
   return std::unique_ptr<MasterKms>(TRY(VaultKms::open(uri, "")));
 }
 
-Result<std::unique_ptr<MasterKms>> open_vault_master(const MasterKeyRecord& record) {
+Result<std::unique_ptr<MasterKms>> open_vault_master(const MasterKeyRecord& record,
+                                                     const PassphraseSource& /*passphrase*/) {
   if (record.version.empty())
     return Error{Code::kCorrupt, 0, "version of the master key: not one of Vault's"};
   return std::unique_ptr<MasterKms>(TRY(VaultKms::open(record.uri, record.version)));

@@ -4,6 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "keystore/kms/host_and_port.h"
 #include "keystore/kms/master_kms.h"
 #include "keystore/kms/vault_key.h"
 #include "keystore/kms/vault_session.h"
@@ -54,7 +55,10 @@ class VaultKms final : public MasterKms {
   VaultSession session_;
 };
 
-Result<std::unique_ptr<MasterKms>> create_vault_master(const std::string& uri);
-Result<std::unique_ptr<MasterKms>> open_vault_master(const MasterKeyRecord& record);
+/// Vault's logins need nobody: `passphrase` is not used.
+Result<std::unique_ptr<MasterKms>> create_vault_master(const std::string& uri,
+                                                       const PassphraseSource& passphrase);
+Result<std::unique_ptr<MasterKms>> open_vault_master(const MasterKeyRecord& record,
+                                                     const PassphraseSource& passphrase);
 
 }  // namespace coffer

@@ -1,12 +1,7 @@
 #include "keystore/kms/vault_session.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
 
-#include "keystore/base/atomic_file.h"
-#include "keystore/base/unique_fd.h"
 #include "keystore/kms/private_file.h"
 #include "keystore/kms/secret_text.h"
 
@@ -16,35 +11,8 @@ namespace {
 using std::chrono::seconds;
 using std::chrono::steady_clock;
 
-constexpr std::size_t kMostOfSecret = 16 * 1024;
-constexpr std::size_t kLongestWord = 19;
-constexpr std::size_t kMostWords = 200;
 /// A new login helps a token that Vault takes no more; not one that it never took.
 constexpr seconds kHopeless{30};
-
-Bytes first_line(Bytes text) {
-  std::size_t length = 0;
-  while (length < text.size() && text[length] != '\n' && text[length] != '\r') ++length;
-  return text.first(length);
-}
-
-/// In a pod it is a file that everybody there can read.
-Result<SecretBytes> read_jwt(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd.valid()) return Error{Code::kKeyUnavailable, errno, "JWT file " + path};
-  SecretBytes text(kMostOfSecret);
-  const auto length = read_up_to(fd.get(), text.expose());
-  if (!length) return Error{Code::kKeyUnavailable, length.error().errno_value, "JWT file " + path};
-  return SecretBytes::copy_of(text.expose().first(*length));
-}
-
-Result<SecretBytes> one_line(const std::string& what, Result<SecretBytes> text) {
-  if (!text) return text;
-  const Bytes line = first_line(text->expose());
-  if (line.empty() || !is_plain_text(line))
-    return Error{Code::kKeyUnavailable, 0, what + " does not begin with a line of plain text"};
-  return SecretBytes::copy_of(line);
-}
 
 Result<SecretBytes> checked_role(const std::string& role) {
   if (!is_plain_text(as_bytes(role)))
@@ -116,25 +84,21 @@ Result<SecretBytes> VaultSession::login_body() const {
   if (settings_.auth == VaultAuth::kCert)
     return secret_text({as_bytes("{\"name\":\""), role.expose(), as_bytes("\"}")});
   if (settings_.auth != VaultAuth::kAppRole) {
-    return body(
-        "role", "jwt",
-        TRY(one_line("JWT file " + settings_.secret_file, read_jwt(settings_.secret_file))));
+    return body("role", "jwt",
+                TRY(read_secret_line("JWT file", settings_.secret_file, Readers::kAnybody)));
   }
   if (settings_.secret_file.empty())
     return secret_text({as_bytes("{\"role_id\":\""), role.expose(), as_bytes("\"}")});
-  const std::string what = "secret id file";
   return body("role_id", "secret_id",
-              TRY(one_line(what, read_private_file(what, settings_.secret_file, kMostOfSecret))));
+              TRY(read_secret_line("secret id file", settings_.secret_file, Readers::kOwner)));
 }
 
 Result<VaultSession::TokenPtr> VaultSession::log_in(Time until) {
   if (settings_.auth == VaultAuth::kToken) {
     if (settings_.secret_file.empty())
-      return Token::of(TRY(one_line("VAULT_TOKEN", settings_.token.clone())).expose());
-    const std::string what = "token file";
+      return Token::of(TRY(secret_line("VAULT_TOKEN", settings_.token.expose())).expose());
     return Token::of(
-        TRY(one_line(what, read_private_file(what, settings_.secret_file, kMostOfSecret)))
-            .expose());
+        TRY(read_secret_line("token file", settings_.secret_file, Readers::kOwner)).expose());
   }
   HttpRequest request{.method = "POST", .body = TRY(login_body())};
   const std::string path = "auth/" + settings_.auth_mount + "/login";
@@ -219,19 +183,9 @@ std::string vault_words(const HttpResponse& response) {
   if (!errors.is_array()) return {};
   std::string words;
   for (const auto& error : errors) {
-    if (!error.is_string()) continue;
-    std::string word;
-    for (const char letter : error.get<std::string>() + " ") {
-      const bool printable = letter > ' ' && letter < 0x7f;
-      if (printable) {
-        word.push_back(letter);
-      } else if (!word.empty()) {
-        words += (words.empty() ? "" : " ") + (word.size() > kLongestWord ? "..." : word);
-        word.clear();
-      }
-    }
+    if (error.is_string()) words += error.get<std::string>() + " ";
   }
-  return words.substr(0, kMostWords);
+  return without_secrets(words);
 }
 
 bool is_trouble_of_vaults(long status) { return status == 412 || status == 429 || status >= 500; }

@@ -1,111 +1,28 @@
 #include "keystore/kms/vault_settings.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <cstring>
-#include <map>
-#include <set>
+#include <string_view>
+#include <utility>
 
-#include "keystore/base/atomic_file.h"
-#include "keystore/base/unique_fd.h"
+#include "keystore/kms/host_and_port.h"
+#include "keystore/kms/node_settings.h"
 
 namespace coffer {
 namespace {
 
-constexpr const char* kDefaultFile = "/etc/coffer/vault.conf";
-constexpr const char* kFileVariable = "COFFER_VAULT_CONFIG";
 constexpr const char* kJwtOfPods = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-constexpr std::size_t kMostOfFile = 64 * 1024;
 
-using Values = std::map<std::string, std::string>;
+const NodeSettingsSource kSource = {
+    .names = {"VAULT_ADDR", "VAULT_NAMESPACE", "VAULT_CACERT", "VAULT_CLIENT_CERT",
+              "VAULT_CLIENT_KEY", "COFFER_VAULT_AUTH", "COFFER_VAULT_AUTH_MOUNT",
+              "COFFER_VAULT_ROLE", "COFFER_VAULT_TOKEN_FILE", "COFFER_VAULT_SECRET_ID_FILE",
+              "COFFER_VAULT_JWT_FILE", "COFFER_VAULT_PIN_SHA256"},
+    .file_variable = "COFFER_VAULT_CONFIG",
+    .default_file = "/etc/coffer/vault.conf",
+    .page = "keystore/VAULT.md"};
 
-const std::set<std::string_view> kNames = {
-    "VAULT_ADDR",
-    "VAULT_NAMESPACE",
-    "VAULT_CACERT",
-    "VAULT_CLIENT_CERT",
-    "VAULT_CLIENT_KEY",
-    "COFFER_VAULT_AUTH",
-    "COFFER_VAULT_AUTH_MOUNT",
-    "COFFER_VAULT_ROLE",
-    "COFFER_VAULT_TOKEN_FILE",
-    "COFFER_VAULT_SECRET_ID_FILE",
-    "COFFER_VAULT_JWT_FILE",
-    "COFFER_VAULT_PIN_SHA256",
-};
-
-Error unusable(const std::string& words) {
-  return {Code::kKeyUnavailable, 0, words + " (see keystore/VAULT.md, \"Settings\")"};
-}
-
-std::string environment(std::string_view name) {
-  const char* const value = std::getenv(std::string(name).c_str());
-  return value != nullptr ? value : "";
-}
-
-std::string_view trimmed(std::string_view text) {
-  const auto begin = text.find_first_not_of(" \t\r");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
-}
-
-/// Whoever may write to it chooses where this node's secrets go.
-Result<std::string> read_config(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd.valid()) return Error{Code::kKeyUnavailable, errno, path};
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return Error{Code::kKeyUnavailable, errno, path};
-  const bool ours = status.st_uid == 0 || status.st_uid == ::geteuid();
-  if (!S_ISREG(status.st_mode) || !ours || (status.st_mode & 022) != 0)
-    return unusable(path + " can be altered by others; it has to be root's, mode 0644 or less");
-  std::string text(kMostOfFile, '\0');
-  const auto length =
-      read_up_to(fd.get(), {reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
-  if (!length) return Error{Code::kKeyUnavailable, length.error().errno_value, path};
-  if (*length == kMostOfFile) return unusable(path + " is too long");
-  text.resize(*length);
-  return text;
-}
-
-Result<void> add_file(Values& values, const std::string& path) {
-  const std::string text = TRY(read_config(path));
-  std::size_t number = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    const std::string_view line = trimmed(std::string_view(text).substr(at, end - at));
-    at = end + 1;
-    ++number;
-    if (line.empty() || line[0] == '#') continue;
-    const std::size_t equals = line.find('=');
-    const std::string_view name = trimmed(line.substr(0, equals));
-    if (equals == std::string_view::npos || !kNames.contains(name)) {
-      return unusable(path + ": line " + std::to_string(number) +
-                      " sets nothing that is known here");
-    }
-    values.try_emplace(std::string(name), trimmed(line.substr(equals + 1)));
-  }
-  return {};
-}
-
-Result<Values> gather() {
-  Values values;
-  for (const std::string_view name : kNames) {
-    if (const std::string value = environment(name); !value.empty())
-      values[std::string(name)] = value;
-  }
-  const std::string named = environment(kFileVariable);
-  if (!named.empty()) {
-    TRY(add_file(values, named));
-  } else if (::access(kDefaultFile, F_OK) == 0) {
-    TRY(add_file(values, kDefaultFile));
-  }
-  return values;
-}
+Error unusable(const std::string& words) { return unusable(kSource, words); }
 
 Result<VaultAuth> auth_of(const std::string& name) {
   constexpr std::array<std::pair<std::string_view, VaultAuth>, 6> kKnown = {
@@ -141,7 +58,7 @@ Result<void> set_address(VaultSettings& settings, const std::string& address) {
 }
 
 /// What to log in with, by way of login.
-Result<void> set_credentials(VaultSettings& settings, Values& values) {
+Result<void> set_credentials(VaultSettings& settings, NodeSettings& values) {
   settings.auth = TRY(auth_of(values["COFFER_VAULT_AUTH"]));
   settings.role = values["COFFER_VAULT_ROLE"];
   settings.auth_mount = values["COFFER_VAULT_AUTH_MOUNT"];
@@ -184,34 +101,8 @@ Result<void> set_credentials(VaultSettings& settings, Values& values) {
 
 }  // namespace
 
-Result<HostAndPort> parse_host(std::string_view text, unsigned default_port) {
-  const Error malformed{Code::kInvalid, 0, "no HOST:PORT"};
-  const std::size_t bracket = text.starts_with('[') ? text.find(']') : 0;
-  if (bracket == std::string_view::npos) return malformed;
-  const std::size_t colon = text.find(':', bracket);
-  HostAndPort out{std::string(text.substr(0, colon)), default_port};
-  const std::string_view in_brackets = bracket > 0 ? "[]:" : "-._";
-  for (char& letter : out.host) {
-    const bool plain = (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9');
-    if (letter >= 'A' && letter <= 'Z') {
-      letter = static_cast<char>(letter - 'A' + 'a');
-    } else if (!plain && in_brackets.find(letter) == std::string_view::npos) {
-      return malformed;
-    }
-  }
-  if (out.host.empty() || (bracket > 0 && out.host.size() != bracket + 1)) return malformed;
-  if (colon == std::string_view::npos) return out;
-  const std::string_view digits = text.substr(colon + 1);
-  const bool numeric =
-      std::ranges::all_of(digits, [](char digit) { return digit >= '0' && digit <= '9'; });
-  if (digits.empty() || digits.size() > 5 || digits[0] == '0' || !numeric) return malformed;
-  out.port = static_cast<unsigned>(std::strtoul(std::string(digits).c_str(), nullptr, 10));
-  if (out.port > 65535) return malformed;
-  return out;
-}
-
 Result<VaultSettings> VaultSettings::of_this_node() {
-  Values values = TRY(gather());
+  NodeSettings values = TRY(node_settings(kSource));
   VaultSettings settings;
   TRY(set_address(settings, values["VAULT_ADDR"]));
   settings.name_space = values["VAULT_NAMESPACE"];

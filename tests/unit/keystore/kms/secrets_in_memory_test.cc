@@ -189,7 +189,7 @@ TEST_F(SecretsInMemory, KeysOnTheirWayToVault) {
   testing::TransitServer server;
   server.set_up_transit();
   server.use_approle(3600);
-  const auto master = create_vault_master(server.uri());
+  const auto master = VaultKms::open(server.uri(), "");
   ASSERT_TRUE(master.ok()) << master.error().message();
   const SecretBytes throwaway = SecretBytes::random(32);
   ASSERT_TRUE((*master)->unwrap(*(*master)->wrap(throwaway, {}), {}).ok());

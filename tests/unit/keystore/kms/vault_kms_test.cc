@@ -47,7 +47,7 @@ class VaultMaster : public ::testing::Test {
   }
   /// The provider alone: what stands around it would ask again.
   [[nodiscard]] std::unique_ptr<MasterKms> open() const {
-    auto master = create_vault_master(server_->uri());
+    auto master = create_vault_master(server_->uri(), no_passphrase);
     if (!master) throw std::runtime_error(master.error().message());
     return *std::move(master);
   }

@@ -29,7 +29,7 @@ class VaultLogin : public ::testing::Test {
     server_->set_up_transit();
   }
   [[nodiscard]] std::unique_ptr<MasterKms> open() const {
-    auto master = create_vault_master(server_->uri());
+    auto master = create_vault_master(server_->uri(), no_passphrase);
     if (!master) throw std::runtime_error(master.error().message());
     return *std::move(master);
   }

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "keystore/base/result.h"
+
+namespace coffer {
+
+/// Where a node keeps what it knows of a KMS by itself: variables of the environment and, for those
+/// that are not set there (or empty), a file of lines NAME=VALUE as in an EnvironmentFile of
+/// systemd. None of it comes from a keystore, for whoever alters one would choose who is told the
+/// node's secrets.
+struct NodeSettingsSource {
+  std::set<std::string_view> names;  ///< all that may be set
+  const char* file_variable;         ///< "COFFER_VAULT_CONFIG": names another file
+  const char* default_file;          ///< "/etc/coffer/vault.conf": read if it is there
+  const char* page;                  ///< "keystore/VAULT.md", whose "Settings" explains them
+};
+
+using NodeSettings = std::map<std::string, std::string>;
+
+/// What is set. kKeyUnavailable, with the remedy, for a file that others could alter, or one that
+/// sets what is not known.
+Result<NodeSettings> node_settings(const NodeSettingsSource& source);
+
+/// kKeyUnavailable, with a word on where it is explained.
+Error unusable(const NodeSettingsSource& source, const std::string& words);
+
+}  // namespace coffer
