@@ -79,23 +79,6 @@ Result<std::string> prepare_root(const std::string& given, Undo& undo) {
   return root;
 }
 
-/// "local:relative" made absolute; the default if nothing is given. Never inside the store.
-Result<std::string> master_uri(const std::string& given, StoreId store, const std::string& root) {
-  constexpr std::string_view kLocal = "local:";
-  std::string uri =
-      given.empty() ? "local:" + default_key_directory() + "/" + store.hex() + ".key" : given;
-  if (!uri.starts_with(kLocal)) return uri;
-  std::string path = uri.substr(kLocal.size());
-  if (path.empty()) return Error{Code::kInvalid, 0, "local: needs the path of the key file"};
-  if (!given.empty()) path = TRY(absolute_path(path));
-  if (path == root || path.starts_with(root + "/")) {
-    return Error{Code::kInvalid, 0,
-                 "the master key must not lie in the store, whoever copies that would have both; "
-                 "give a path outside it"};
-  }
-  return std::string(kLocal) + path;
-}
-
 GrantRow grant_to_ourselves() {
   GrantRow grant;
   grant.rights = 7;

@@ -16,6 +16,24 @@ Error with_path(Error error, const std::string& path) {
   return error;
 }
 
+/// Opens the master key that the store has moved to, where this process still can.
+Result<void> follow(LockableKms& master, const std::string& begun_with,
+                    const MasterKeyRecord& record,
+                    const std::function<Result<void>(MasterKms&)>& check) {
+  if (!may_follow(begun_with, record.uri)) {
+    return Error{
+        Code::kKeyUnavailable, 0,
+        "the store's master key is now " + record.uri +
+            (may_ask(record.uri) ? "; run: coffer lock MOUNTPOINT, coffer unlock MOUNTPOINT"
+                                 : ", which this daemon can't reach; mount it anew")};
+  }
+  auto next = TRY(open_master(record, [](bool) -> Result<SecretBytes> {
+    return Error{Code::kKeyUnavailable, 0, "there is nobody to ask for a passphrase"};
+  }));
+  TRY(check(*next));
+  return master.exchange(std::move(next));
+}
+
 }  // namespace
 
 Result<KeystoreSession> KeystoreSession::open(const std::string& root, Keyring::Access access,
@@ -48,6 +66,11 @@ Result<KeystoreSession> KeystoreSession::open(const std::string& root, const Opt
                     options.if_older);
   if (!keyring) return with_path(std::move(keyring).error(), path);
   session.keyring = std::move(*keyring);
+  session.keyring->follow_master(
+      [master = session.master.get(), begun_with = peek.master.uri](
+          const MasterKeyRecord& record, const std::function<Result<void>(MasterKms&)>& check) {
+        return follow(*master, begun_with, record, check);
+      });
   AuditSecrets secrets = TRY(session.keyring->audit_secrets());
   session.audit =
       TRY(AuditLog::open(audit_log_path(session.config.store), session.config.store, *session.clock,

@@ -53,4 +53,8 @@ std::string audit_log_path(StoreId store);
 /// What this node remembers of the store's keystore (keystore/FORMAT.md, "Generation").
 std::string keystore_seen_path(StoreId store);
 
+/// The URI of a master key as it was given: "local:relative" made absolute, the default if nothing
+/// was given. kInvalid for a key file inside the store.
+Result<std::string> master_uri(const std::string& given, StoreId store, const std::string& root);
+
 }  // namespace coffer

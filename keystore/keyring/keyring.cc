@@ -9,6 +9,7 @@
 
 #include "keystore/crypto/box.h"
 #include "keystore/crypto/kdf.h"
+#include "keystore/keyring/master_rows.h"
 #include "keystore/keyring/policy_rows.h"
 #include "keystore/keyring/schema.h"
 #include "keystore/keyring/scope_flags.h"
@@ -230,12 +231,7 @@ Result<std::shared_ptr<const Keyring::PolicyKeys>> Keyring::policy_keys() {
 }
 
 Result<Keyring::PolicyKeys> Keyring::ask_for_policy_keys() {
-  ByteVector wrapped;
-  {
-    MutexLock lock(read_mutex_);
-    wrapped = TRY(read_meta(reader_, "policy_key"));
-  }
-  const SecretBytes policy_key = TRY(master_.unwrap(wrapped, KeyContext::of_policy_key(store_)));
+  const SecretBytes policy_key = TRY(unwrap_policy_key());
   return PolicyKeys{.mac = derive(policy_key, store_, "coffer/1/policy"),
                     .records = HmacKey(derive(policy_key, store_, "coffer/1/records").expose()),
                     .paths = derive(policy_key, store_, "coffer/1/paths"),
@@ -301,13 +297,15 @@ Result<ScopeId> Keyring::add_scope(const std::string& path, DirId root_dir,
         return Error{Code::kExists, EEXIST, "there is a scope " + path + " already"};
     }
     const ScopeId id = TRY(next_scope_id());
+    const MasterKeyRecord wrapped_by = TRY(primary());
     const NewScope keys = TRY(make_scope_keys(store_, id, master_));
     const std::int64_t now = clock_.unix_seconds();
-    bool id_taken = false;
+    bool again = false;
     auto added =
         change_policy([&](const PolicyKeys& policy_keys) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
-          id_taken = TRY(scope_exists(database_, id));
-          if (id_taken) return Error{Code::kBusy, 0, "another process is making scopes; try again"};
+          again = TRY(scope_exists(database_, id)) ||
+                  TRY(select_active_master(database_)) != wrapped_by;
+          if (again) return Error{Code::kBusy, 0, "another process is making scopes; try again"};
           TRY(insert_scope(database_,
                            ScopeRow{.id = id,
                                     .path = path,
@@ -322,7 +320,7 @@ Result<ScopeId> Keyring::add_scope(const std::string& path, DirId root_dir,
           return insert_kek(database_, id, KeyVersion{1}, keys.wrapped_kek, now);
         });
     if (added) return id;
-    if (!id_taken) return std::move(added).error();
+    if (!again) return std::move(added).error();
   }
   return Error{Code::kBusy, 0, "other processes keep making scopes; try again"};
 }
@@ -392,6 +390,7 @@ Result<std::vector<KekRow>> Keyring::keks() {
 
 void Keyring::refresh_keys() {
   if (locked()) return;
+  (void)primary();
   policy_keys_.refresh([this](std::monostate) { return ask_for_policy_keys(); });
   keks_.refresh([this](const KekId& id) { return ask_for_kek(id); });
 }

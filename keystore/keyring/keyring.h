@@ -32,6 +32,11 @@ struct KeystorePeek {
 
 struct StoredDek;
 
+/// Opens another master key, shows it to `check`, and if that is content has the Keyring's own be
+/// that one. Errors as open_master's and `check`'s.
+using TakeUpMaster = std::function<Result<void>(
+    const MasterKeyRecord& record, const std::function<Result<void>(MasterKms&)>& check)>;
+
 /// The keystore: scopes, KEKs, DEKs and grants in an SQLite file, all keys wrapped
 /// (keystore/FORMAT.md). Thread-safe. No lock is held while the KMS is asked.
 class Keyring {
@@ -67,6 +72,9 @@ class Keyring {
 
   [[nodiscard]] StoreId store() const { return store_; }
   [[nodiscard]] KeyLifetime lifetime() const { return lifetime_; }
+  /// How to go on when the keystore names another master key than ours; without it that is an error
+  /// (kKeyUnavailable). To be said before others use the Keyring.
+  void follow_master(TakeUpMaster take_up) { take_up_master_ = std::move(take_up); }
   [[nodiscard]] bool writable() const { return access_ == Access::kReadWrite; }
 
   /// Scopes and grants, authenticated. kCorrupt if they were altered.
@@ -155,7 +163,8 @@ class Keyring {
   Result<void> forget_log(LogId log);
   Result<void> set_audit_required(bool required);
 
-  /// Asks the KMS anew for keys in use whose time is nearly over, so that nobody waits for it then.
+  /// Takes up the master key that the keystore names now, if it is another one than ours, and asks
+  /// the KMS anew for keys in use whose time is nearly over, so that nobody waits for it then.
   /// To be called now and then; takes as long as the KMS does.
   void refresh_keys();
   /// Drops every unwrapped key; the next use asks the KMS again.
@@ -166,6 +175,8 @@ class Keyring {
   [[nodiscard]] bool locked() const { return locked_.load(); }
 
  private:
+  friend class MasterKeys;
+
   struct PolicyKeys {
     SecretBytes mac;
     HmacKey records;
@@ -188,11 +199,26 @@ class Keyring {
           IfOlder if_older);
 
   Result<std::shared_ptr<const PolicyKeys>> policy_keys();
+  /// The master key that wraps the store's keys now, which is ours, if need be from now on.
+  Result<MasterKeyRecord> primary();
+  /// Not authenticated.
+  Result<MasterKeyRecord> recorded_primary();
+  Result<void> follow(const MasterKeyRecord& record);
+  Result<SecretBytes> unwrap_policy_key();
+  /// Unwraps by the primary what `read` finds.
+  Result<SecretBytes> unwrap_by_primary(const std::function<Result<ByteVector>()>& read,
+                                        const KeyContext& context);
+  /// kWrongKey unless it is the policy key that was met first.
+  Result<void> check_policy_key(const SecretBytes& policy_key);
   /// An authenticated row. kKeyUnavailable if there is none.
   Result<StoredDek> stored_dek(FileId file, KeyVersion version);
   Result<PolicyKeys> ask_for_policy_keys();
   Result<std::shared_ptr<const SecretBytes>> kek(KekId id);
   Result<SecretBytes> ask_for_kek(KekId id);
+  /// False, and nothing done, if the primary is not `wrapped_by` (null: no matter).
+  Result<bool> insert_deks(std::span<const Dek> deks, KekId wrapping,
+                           std::span<const ByteVector> wrapped, std::span<const ByteVector> macs,
+                           std::int64_t now, const MasterKeyRecord* wrapped_by);
   Result<ScopeRow> scope_row(ScopeId scope);
   Result<ScopeId> next_scope_id();
   /// Runs `read` in a transaction that has checked the policy MAC, so that what it reads of the
@@ -233,6 +259,7 @@ class Keyring {
   const KeyLifetime lifetime_;
   dev_t device_ = 0;  // of the file that was opened; both 0 if it was not to be found out
   ino_t inode_ = 0;
+  TakeUpMaster take_up_master_;
   NewestSeen seen_;
   const bool remembers_;
   std::atomic<bool> takes_older_;
@@ -246,6 +273,7 @@ class Keyring {
   Mutex read_mutex_;
   Database reader_ GUARDED_BY(read_mutex_);
   std::optional<Statement> select_dek_ GUARDED_BY(read_mutex_);
+  std::optional<Digest> policy_key_digest_ GUARDED_BY(read_mutex_);
 
   KeyCache<std::monostate, PolicyKeys> policy_keys_;
   KeyCache<KekId, SecretBytes, KekIdHash> keks_;

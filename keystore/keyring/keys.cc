@@ -6,6 +6,7 @@
 #include "keystore/crypto/box.h"
 #include "keystore/crypto/random.h"
 #include "keystore/keyring/keyring.h"
+#include "keystore/keyring/master_rows.h"
 #include "keystore/keyring/policy_rows.h"
 
 namespace coffer {
@@ -34,6 +35,8 @@ namespace {
 
 constexpr std::size_t kKeySize = 32;
 constexpr std::size_t kRecordMacSize = 16;
+/// Of wrapping keys anew, because the store moves to another master key meanwhile.
+constexpr int kPrimaryAttempts = 4;
 
 ByteVector encode(const DekRecord& record) {
   return ByteWriter()
@@ -134,24 +137,27 @@ Result<std::shared_ptr<const SecretBytes>> Keyring::kek(KekId id) {
 }
 
 Result<SecretBytes> Keyring::ask_for_kek(KekId id) {
-  ByteVector wrapped;
-  TRY(read_verified([&](Database& database, const PolicyKeys&) -> Result<void> {
-    Statement statement = TRY(
-        database.prepare("SELECT wrapped, state FROM keks WHERE scope_id = ?1 AND version = ?2;"));
-    Query row = statement.start(id.scope.value, id.version.value);
-    if (!TRY(row.next())) {
-      return Error{Code::kKeyUnavailable, 0,
-                   "KEK version " + std::to_string(id.version.value) + " of scope " +
-                       std::to_string(id.scope.value) + " is not in the keystore"};
-    }
-    if (const KeyState state = state_from(row.integer(1)); !is_usable(state)) {
-      return Error{Code::kRevoked, 0, "KEK is " + std::string(to_string(state))};
-    }
-    wrapped.assign(row.blob(0).begin(), row.blob(0).end());
-    return {};
-  }));
-  return master_.unwrap(wrapped,
-                        context(KeyContext::Purpose::kKek, id.scope, KeyVersion{}, id.version));
+  const auto read = [&]() -> Result<ByteVector> {
+    ByteVector wrapped;
+    TRY(read_verified([&](Database& database, const PolicyKeys&) -> Result<void> {
+      Statement statement = TRY(database.prepare(
+          "SELECT wrapped, state FROM keks WHERE scope_id = ?1 AND version = ?2;"));
+      Query row = statement.start(id.scope.value, id.version.value);
+      if (!TRY(row.next())) {
+        return Error{Code::kKeyUnavailable, 0,
+                     "KEK version " + std::to_string(id.version.value) + " of scope " +
+                         std::to_string(id.scope.value) + " is not in the keystore"};
+      }
+      if (const KeyState state = state_from(row.integer(1)); !is_usable(state)) {
+        return Error{Code::kRevoked, 0, "KEK is " + std::string(to_string(state))};
+      }
+      wrapped.assign(row.blob(0).begin(), row.blob(0).end());
+      return {};
+    }));
+    return wrapped;
+  };
+  return unwrap_by_primary(read,
+                           context(KeyContext::Purpose::kKek, id.scope, KeyVersion{}, id.version));
 }
 
 Result<SecretBytes> Keyring::scope_secret(ScopeId scope) {
@@ -231,23 +237,38 @@ Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
                                                              .root = {}});
   }
 
-  if (direct) wrapped = TRY(master_.wrap_all(placed));
+  if (!direct) {
+    TRY(insert_deks(deks, wrapping, wrapped, macs, now, nullptr));
+    return deks;
+  }
+  for (int attempt = 0; attempt < kPrimaryAttempts; ++attempt) {
+    const MasterKeyRecord wrapped_by = TRY(primary());
+    wrapped = TRY(master_.wrap_all(placed));
+    if (TRY(insert_deks(deks, wrapping, wrapped, macs, now, &wrapped_by))) return deks;
+  }
+  return Error{Code::kBusy, 0, "the store's master key keeps changing; try again"};
+}
 
+Result<bool> Keyring::insert_deks(std::span<const Dek> deks, KekId wrapping,
+                                  std::span<const ByteVector> wrapped,
+                                  std::span<const ByteVector> macs, std::int64_t now,
+                                  const MasterKeyRecord* wrapped_by) {
   MutexLock lock(mutex_);
   Transaction transaction = TRY(begin_write());
+  if (wrapped_by != nullptr && TRY(select_active_master(database_)) != *wrapped_by) return false;
   Statement insert = TRY(database_.prepare(
       "INSERT INTO deks (file_id, version, scope_id, kek_version, state, wrapped, created_at, "
       "changed_at,"
       " generation, root, record_mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, ?8, ?9);"));
-  for (std::size_t i = 0; i < count; ++i) {
+  for (std::size_t i = 0; i < deks.size(); ++i) {
     TRY(insert
-            .start(deks[i].file.view(), deks[i].version.value, scope.value, wrapping.version.value,
-                   static_cast<int>(deks[i].state), Bytes(wrapped[i]), now, Bytes(deks[i].root),
-                   Bytes(macs[i]))
+            .start(deks[i].file.view(), deks[i].version.value, wrapping.scope.value,
+                   wrapping.version.value, static_cast<int>(deks[i].state), Bytes(wrapped[i]), now,
+                   Bytes(deks[i].root), Bytes(macs[i]))
             .run());
   }
   TRY(transaction.commit());
-  return deks;
+  return true;
 }
 
 Result<void> Keyring::discard_deks(std::span<const FileId> files) {
@@ -302,7 +323,10 @@ Result<Dek> Keyring::dek(FileId file, KeyVersion version, DekUse use) {
           .root = record.root,
           .key = {}};
   if (stored.kek_version.value == 0) {
-    dek.key = TRY(master_.unwrap(stored.wrapped, key_context));
+    const auto read = [&]() -> Result<ByteVector> {
+      return TRY(stored_dek(file, version)).wrapped;
+    };
+    dek.key = TRY(unwrap_by_primary(read, key_context));
   } else {
     const auto kek_key = TRY(kek(KekId{record.scope, stored.kek_version}));
     dek.key = TRY(open_box(kek_key->expose(), key_context.encode(), stored.wrapped));

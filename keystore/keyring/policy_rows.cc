@@ -118,24 +118,6 @@ Result<void> check_grant(const GrantRow& grant) {
   return {};
 }
 
-Result<void> insert_master(Database& database, const MasterKeyRecord& master, std::int64_t now) {
-  Statement statement =
-      TRY(database.prepare("INSERT INTO masters (uri, version, params, state, created_at) VALUES "
-                           "(?1, ?2, ?3, ?4, ?5);"));
-  return statement
-      .start(master.uri, master.version, master.params, static_cast<int>(KeyState::kActive), now)
-      .run();
-}
-
-Result<MasterKeyRecord> select_active_master(Database& database) {
-  Statement statement = TRY(database.prepare(
-      "SELECT uri, version, params FROM masters WHERE state = 2 ORDER BY id DESC LIMIT 1;"));
-  Query query = statement.start();
-  if (!TRY(query.next())) return Error{Code::kCorrupt, 0, "keystore names no master key"};
-  return MasterKeyRecord{std::string(query.text(0)), std::string(query.text(1)),
-                         std::string(query.text(2))};
-}
-
 ByteVector seal_scope_path(const SecretBytes& path_key, StoreId store, ScopeId scope,
                            std::string_view path) {
   return seal_box(path_key.expose(), path_context(store, scope), as_bytes(path));

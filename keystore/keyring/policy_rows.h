@@ -6,7 +6,6 @@
 #include "keystore/db/database.h"
 #include "keystore/keyring/newest_seen.h"
 #include "keystore/keyring/rows.h"
-#include "keystore/kms/master_kms.h"
 
 namespace coffer {
 
@@ -26,9 +25,6 @@ Result<void> check_readable(Database& database, const SecretBytes& path_key, Sto
 /// A grant that would mean something else than it says, or could not be read again, is refused
 /// before it is written (kInvalid).
 Result<void> check_grant(const GrantRow& grant);
-
-Result<void> insert_master(Database& database, const MasterKeyRecord& master, std::int64_t now);
-Result<MasterKeyRecord> select_active_master(Database& database);
 
 ByteVector seal_scope_path(const SecretBytes& path_key, StoreId store, ScopeId scope,
                            std::string_view path);

@@ -28,6 +28,31 @@ void run_beside_each_other(std::size_t threads, const std::function<void()>& wor
   for (std::thread& other : others) other.join();
 }
 
+/// Makes `count` calls, several of them at once; the first error, after which no more are begun.
+Result<void> beside_each_other(std::size_t count,
+                               const std::function<Result<void>(std::size_t)>& call) {
+  std::atomic<std::size_t> next = 0;
+  Mutex mutex;
+  std::optional<Error> failure;
+  run_beside_each_other(std::min(count, kMostAtOnce), [&] {
+    for (std::size_t i = next++; i < count; i = next++) {
+      Result<void> done = Error{Code::kExhausted, ENOMEM, "keys of many files"};
+      try {
+        done = call(i);
+      } catch (const std::bad_alloc&) {
+        // As it says.
+      }
+      if (done) continue;
+      MutexLock lock(mutex);
+      if (!failure) failure = done.error();
+      next = count;
+      return;
+    }
+  });
+  if (failure) return *std::move(failure);
+  return {};
+}
+
 }  // namespace
 
 BoundedKms::BoundedKms(std::shared_ptr<MasterKms> master, std::chrono::milliseconds deadline)
@@ -65,32 +90,23 @@ Result<std::vector<ByteVector>> BoundedKms::wrap_batch(std::span<const KeyInPlac
 
 Result<std::vector<ByteVector>> BoundedKms::wrap_all(std::span<const KeyInPlace> keys) {
   const std::size_t batch = std::max<std::size_t>(1, master_->batch_size());
-  const std::size_t batches = (keys.size() + batch - 1) / batch;
   std::vector<ByteVector> wrapped(keys.size());
-  std::atomic<std::size_t> next = 0;
-  Mutex mutex;
-  std::optional<Error> failure;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < batches; i = next++) {
-      const std::size_t from = i * batch;
-      Result<std::vector<ByteVector>> some = Error{Code::kExhausted, ENOMEM, "wrapping keys"};
-      try {
-        some = wrap_batch(keys.subspan(from, std::min(batch, keys.size() - from)));
-      } catch (const std::bad_alloc&) {
-        // As it says.
-      }
-      if (!some) {
-        MutexLock lock(mutex);
-        if (!failure) failure = some.error();
-        next = batches;
-        return;
-      }
-      std::move(some->begin(), some->end(), wrapped.begin() + static_cast<std::ptrdiff_t>(from));
-    }
-  };
-  run_beside_each_other(std::min(batches, kMostAtOnce), work);
-  if (failure) return *std::move(failure);
+  TRY(beside_each_other((keys.size() + batch - 1) / batch, [&](std::size_t i) -> Result<void> {
+    const std::size_t from = i * batch;
+    auto some = TRY(wrap_batch(keys.subspan(from, std::min(batch, keys.size() - from))));
+    std::move(some.begin(), some.end(), wrapped.begin() + static_cast<std::ptrdiff_t>(from));
+    return {};
+  }));
   return wrapped;
+}
+
+Result<std::vector<SecretBytes>> BoundedKms::unwrap_all(std::span<const WrappedInPlace> keys) {
+  std::vector<SecretBytes> unwrapped(keys.size());
+  TRY(beside_each_other(keys.size(), [&](std::size_t i) -> Result<void> {
+    unwrapped[i] = TRY(unwrap(keys[i].wrapped, keys[i].context));
+    return {};
+  }));
+  return unwrapped;
 }
 
 Result<SecretBytes> BoundedKms::unwrap(Bytes wrapped, const KeyContext& context) {

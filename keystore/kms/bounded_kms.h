@@ -21,6 +21,7 @@ class BoundedKms final : public MasterKms {
   Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override;
   [[nodiscard]] std::size_t batch_size() const override { return master_->batch_size(); }
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
+  Result<std::vector<SecretBytes>> unwrap_all(std::span<const WrappedInPlace> keys) override;
   Result<ByteVector> rewrap(Bytes wrapped, const KeyContext& context) override;
   [[nodiscard]] std::string version_of(Bytes wrapped) const override;
   Result<std::string> newest_version() override;

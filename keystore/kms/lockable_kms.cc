@@ -32,6 +32,26 @@ Result<SecretBytes> LockableKms::unwrap(Bytes wrapped, const KeyContext& context
   return master->unwrap(wrapped, context);
 }
 
+Result<std::vector<SecretBytes>> LockableKms::unwrap_all(std::span<const WrappedInPlace> keys) {
+  const auto master = TRY(held());
+  return master->unwrap_all(keys);
+}
+
+Result<ByteVector> LockableKms::rewrap(Bytes wrapped, const KeyContext& context) {
+  const auto master = TRY(held());
+  return master->rewrap(wrapped, context);
+}
+
+std::string LockableKms::version_of(Bytes wrapped) const {
+  const auto master = held();
+  return master ? (*master)->version_of(wrapped) : std::string();
+}
+
+Result<std::string> LockableKms::newest_version() {
+  const auto master = TRY(held());
+  return master->newest_version();
+}
+
 MasterKeyRecord LockableKms::describe() const {
   MutexLock lock(mutex_);
   return record_;
@@ -47,6 +67,15 @@ void LockableKms::take_up(std::unique_ptr<MasterKms> master) {
   MutexLock lock(mutex_);
   record_ = master->describe();
   master_ = std::move(master);
+}
+
+Result<void> LockableKms::exchange(std::unique_ptr<MasterKms> master) {
+  std::shared_ptr<MasterKms> last = std::move(master);
+  MutexLock lock(mutex_);
+  if (master_ == nullptr) return keys_are_locked();
+  record_ = last->describe();
+  last.swap(master_);
+  return {};
 }
 
 }  // namespace coffer

@@ -14,12 +14,18 @@ class LockableKms final : public MasterKms {
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
   Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override;
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
+  Result<std::vector<SecretBytes>> unwrap_all(std::span<const WrappedInPlace> keys) override;
+  Result<ByteVector> rewrap(Bytes wrapped, const KeyContext& context) override;
+  [[nodiscard]] std::string version_of(Bytes wrapped) const override;
+  Result<std::string> newest_version() override;
   /// Of the one that it has, or had last.
   [[nodiscard]] MasterKeyRecord describe() const override;
 
   /// A call that is under way has it to its end.
   void let_go();
   void take_up(std::unique_ptr<MasterKms> master);
+  /// Takes up another instead of the one that it has; kKeyUnavailable if it has none.
+  Result<void> exchange(std::unique_ptr<MasterKms> master);
 
  private:
   Result<std::shared_ptr<MasterKms>> held() const;

@@ -102,6 +102,14 @@ Error unknown_uri(const std::string& uri) {
 
 }  // namespace
 
+Result<std::vector<SecretBytes>> MasterKms::unwrap_all(std::span<const WrappedInPlace> keys) {
+  std::vector<SecretBytes> unwrapped;
+  unwrapped.reserve(keys.size());
+  for (const WrappedInPlace& each : keys)
+    unwrapped.push_back(TRY(unwrap(each.wrapped, each.context)));
+  return unwrapped;
+}
+
 Result<void> check_wrappable(const SecretBytes& key) {
   if (key.size() != kWrappedKeySize)
     return Error{Code::kInvalid, 0, "only keys of 32 bytes are wrapped"};
@@ -156,6 +164,13 @@ bool may_ask(const std::string& uri) {
 bool is_on_network(const std::string& uri) {
   const Provider* const provider = provider_of(uri);
   return provider != nullptr && provider->on_network;
+}
+
+bool may_follow(const std::string& now, const std::string& next) {
+  const Provider* const before = provider_of(now);
+  const Provider* const after = provider_of(next);
+  if (before == nullptr || after == nullptr || after->may_ask(next)) return false;
+  return after == before || !after->bounded || (before->on_network && after->on_network);
 }
 
 }  // namespace coffer

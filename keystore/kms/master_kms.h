@@ -19,6 +19,7 @@ struct MasterKeyRecord {
   std::string uri;
   std::string version;  ///< the provider's name for the key's version
   std::string params;   ///< public parameters, in the provider's own form
+  bool operator==(const MasterKeyRecord&) const = default;
 };
 
 /// Of the keys that are wrapped, in bytes.
@@ -31,6 +32,12 @@ Result<SecretBytes> check_unwrapped(SecretBytes key);
 /// A key to be wrapped, and where it belongs. The key outlives the call that it is given to.
 struct KeyInPlace {
   const SecretBytes* key;
+  KeyContext context;
+};
+
+/// A wrapped key, and where it belongs.
+struct WrappedInPlace {
+  Bytes wrapped;
   KeyContext context;
 };
 
@@ -60,6 +67,8 @@ class MasterKms {
   /// did not answer or not as it should, and trying again may help; kKeyUnavailable if what it
   /// takes to ask is missing here.
   virtual Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) = 0;
+  /// Many at once, in their order; or the first error. One after the other unless overridden.
+  virtual Result<std::vector<SecretBytes>> unwrap_all(std::span<const WrappedInPlace> keys);
   /// A key wrapped before, wrapped anew by the newest version of the master key: by the KMS itself
   /// where it can, so that the key does not come here. Errors as those of `unwrap` and `wrap`.
   virtual Result<ByteVector> rewrap(Bytes wrapped, const KeyContext& context);
@@ -95,5 +104,9 @@ bool may_ask(const std::string& uri);
 
 /// True if a master key of this URI is asked over the network.
 bool is_on_network(const std::string& uri);
+
+/// True if a daemon that was begun with the master key `now` can open `next` as it is, with nobody
+/// to type, and what it gave up when it began.
+bool may_follow(const std::string& now, const std::string& next);
 
 }  // namespace coffer

@@ -52,7 +52,7 @@ Result<SecretBytes> FakeKms::unwrap(Bytes wrapped, const KeyContext& context) {
   return open_box(master_, context.encode(), wrapped);
 }
 
-MasterKeyRecord FakeKms::describe() const { return {"fake:kms", "1", "none"}; }
+MasterKeyRecord FakeKms::describe() const { return {"fake:kms", version_, "none"}; }
 
 std::size_t FakeKms::wraps() {
   MutexLock lock(mutex_);

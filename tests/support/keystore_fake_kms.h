@@ -19,6 +19,8 @@ class FakeKms final : public MasterKms {
   /// Another way to the same master key, with counters and failures of its own.
   explicit FakeKms(ByteVector master) : master_(std::move(master)) {}
   [[nodiscard]] const ByteVector& master() const { return master_; }
+  /// The version that `describe` tells. To be said before others use it.
+  void call_it(std::string version) { version_ = std::move(version); }
 
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
@@ -48,6 +50,7 @@ class FakeKms final : public MasterKms {
   Result<void> admit();
 
   const ByteVector master_;
+  std::string version_ = "1";
 
   Mutex mutex_;
   CondVar changed_;

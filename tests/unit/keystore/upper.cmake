@@ -18,7 +18,7 @@ coffer_unit_test(unit_access
   SINGLE_THREADED)
 
 coffer_unit_test(unit_keyring
-  SOURCES keyring/audit_rows_test.cc keyring/dek_pool_test.cc keyring/keyring_cache_test.cc keyring/keyring_lifetime_test.cc
+  SOURCES keyring/audit_rows_test.cc keyring/dek_pool_test.cc keyring/keyring_cache_test.cc keyring/keyring_lifetime_test.cc keyring/master_keys_test.cc
           keyring/keyring_concurrency_test.cc keyring/keyring_create_test.cc
           keyring/keyring_deks_test.cc keyring/keyring_format_test.cc keyring/keyring_policy_test.cc
           keyring/keyring_readmit_test.cc keyring/keyring_rollback_test.cc keyring/keyring_states_test.cc keyring/newest_seen_test.cc keyring/scope_flags_test.cc

@@ -1,0 +1,338 @@
+#include "keystore/keyring/master_keys.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace coffer {
+namespace {
+
+/// Of keys of files in one transaction, so that who writes beside it does not wait long.
+constexpr std::size_t kPage = 256;
+/// Of a move whose last transaction finds keys that were made since; each has fewer to copy.
+constexpr int kRounds = 100;
+
+Error moved_meanwhile() {
+  return {Code::kBusy, 0, "the store has moved to another master key meanwhile"};
+}
+
+Result<std::vector<ByteVector>> wrapped_anew(MasterKms& from, MasterKms& to,
+                                             const std::vector<WrappedKey>& keys) {
+  std::vector<WrappedInPlace> wrapped;
+  for (const WrappedKey& each : keys) wrapped.push_back({each.wrapped, each.context});
+  const std::vector<SecretBytes> unwrapped = TRY(from.unwrap_all(wrapped));
+  std::vector<KeyInPlace> placed;
+  for (std::size_t i = 0; i < keys.size(); ++i) placed.push_back({&unwrapped[i], keys[i].context});
+  return to.wrap_all(placed);
+}
+
+/// By the KMS itself. What comes of it is looked at: a key that does not open any more is lost.
+Result<ByteVector> rewrapped(MasterKms& master, const WrappedKey& key) {
+  ByteVector fresh = TRY(master.rewrap(key.wrapped, key.context));
+  const SecretBytes before = TRY(master.unwrap(key.wrapped, key.context));
+  const SecretBytes after = TRY(master.unwrap(fresh, key.context));
+  if (constant_time_equal(before.expose(), after.expose())) return fresh;
+  return Error{Code::kKmsUnavailable, 0,
+               master.describe().uri + ": what it wrapped anew is not the key that it was"};
+}
+
+}  // namespace
+
+void MasterKeys::Run::did(std::uint64_t keys) {
+  progress.done += keys;
+  progress.keys = std::max(progress.keys, progress.done);
+  if (!stopped) stopped = !go_on(progress);
+}
+
+Result<void> MasterKeys::read(const Read& read) {
+  return keyring_.read_verified([&](Database& database, const Keyring::PolicyKeys& keys) {
+    return read(database, keys.records);
+  });
+}
+
+Result<std::vector<WrappedKey>> MasterKeys::wrapped_keys() {
+  std::vector<WrappedKey> keys;
+  TRY(read([&](Database& database, const HmacKey&) -> Result<void> {
+    keys = TRY(select_wrapped(database, keyring_.store_));
+    return {};
+  }));
+  return keys;
+}
+
+Result<std::uint64_t> MasterKeys::count_keys() {
+  std::uint64_t keys = 0;
+  TRY(read([&](Database& database, const HmacKey&) -> Result<void> {
+    keys =
+        TRY(select_wrapped(database, keyring_.store_)).size() + TRY(count_wrapped_deks(database));
+    return {};
+  }));
+  return keys;
+}
+
+Result<std::vector<WrappedDek>> MasterKeys::page_of_deks(MasterId copies_of, DekPlace& after) {
+  const auto keys = TRY(keyring_.policy_keys());
+  MutexLock lock(keyring_.read_mutex_);
+  if (!TRY(has_direct_scopes(keyring_.reader_))) return std::vector<WrappedDek>();
+  return select_wrapped_deks(keyring_.reader_, keyring_.store_, keys->records, copies_of, kPage,
+                             after);
+}
+
+Result<MasterKeys::Coverage> MasterKeys::coverage() {
+  Coverage coverage;
+  coverage.keys = TRY(count_keys());
+  TRY(read([&](Database& database, const HmacKey&) -> Result<void> {
+    for (MasterRow& row : TRY(select_masters(database)))
+      coverage.masters.push_back({.row = std::move(row), .keys = 0, .versions = {}});
+    return {};
+  }));
+  const std::vector<WrappedKey> keys = TRY(wrapped_keys());
+  for (MasterCoverage& each : coverage.masters) {
+    const bool primary = each.row.role == MasterRole::kPrimary;
+    if (!primary && each.row.role == MasterRole::kFormer) continue;
+    const auto count = [&](const WrappedKey& key) {
+      ++each.keys;
+      if (primary) ++each.versions[keyring_.master_.version_of(key.wrapped)];
+    };
+    TRY(read([&](Database& database, const HmacKey&) -> Result<void> {
+      for (const WrappedKey& key : keys) {
+        if (primary || TRY(select_copy(database, each.row.id, key.context)).has_value()) count(key);
+      }
+      return {};
+    }));
+    DekPlace after;
+    for (auto page = TRY(page_of_deks(each.row.id, after)); !page.empty();
+         page = TRY(page_of_deks(each.row.id, after))) {
+      for (const WrappedDek& dek : page) {
+        if (primary || !dek.copy.empty()) count(dek.key);
+      }
+    }
+  }
+  return coverage;
+}
+
+Result<MasterKeys::Progress> MasterKeys::rewrap(bool all, GoOn go_on) {
+  const MasterKeyRecord primary = TRY(keyring_.primary());
+  const std::string newest = all ? "" : TRY(keyring_.master_.newest_version());
+  if (newest.empty() && !all) {
+    return Error{Code::kUnsupported, 0,
+                 primary.uri +
+                     ": no versions of this master key are told, so that there is no "
+                     "newer one to wrap by (--all wraps all keys anew, --to URI moves to "
+                     "another master key)"};
+  }
+  Run run{.go_on = std::move(go_on), .progress = {.keys = TRY(count_keys())}};
+  TRY(rewrap_keys(newest, run));
+  if (!run.stopped) TRY(rewrap_deks(newest, run));
+  run.progress.complete = !run.stopped;
+  return run.progress;
+}
+
+Result<void> MasterKeys::rewrap_keys(const std::string& newest, Run& run) {
+  for (const WrappedKey& key : TRY(wrapped_keys())) {
+    if (newest.empty() || keyring_.master_.version_of(key.wrapped) != newest) TRY(rewrap_key(key));
+    run.did(1);
+    if (run.stopped) return {};
+  }
+  return {};
+}
+
+Result<void> MasterKeys::rewrap_key(const WrappedKey& key) {
+  const MasterKeyRecord primary = TRY(keyring_.primary());
+  const ByteVector fresh = TRY(rewrapped(keyring_.master_, key));
+  TRY(keyring_.change_policy(
+      [&](const Keyring::PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+        Database& database = keyring_.database_;
+        if (TRY(select_active_master(database)) != primary) return moved_meanwhile();
+        for (const WrappedKey& now : TRY(select_wrapped(database, keyring_.store_))) {
+          if (now.wrapped == key.wrapped) return update_wrapped(database, key.context, fresh);
+        }
+        return {};  // another process has wrapped it anew
+      }));
+  return {};
+}
+
+Result<void> MasterKeys::rewrap_deks(const std::string& newest, Run& run) {
+  DekPlace after;
+  for (auto page = TRY(page_of_deks({}, after)); !page.empty() && !run.stopped;
+       page = TRY(page_of_deks({}, after))) {
+    const std::size_t all = page.size();
+    std::erase_if(page, [&](const WrappedDek& dek) {
+      return !newest.empty() && keyring_.master_.version_of(dek.key.wrapped) == newest;
+    });
+    std::vector<WrappedKey> keys;
+    for (const WrappedDek& dek : page) keys.push_back(dek.key);
+    const MasterKeyRecord primary = TRY(keyring_.primary());
+    const auto fresh = TRY(wrapped_anew(keyring_.master_, keyring_.master_, keys));
+    if (!fresh.empty()) {
+      MutexLock lock(keyring_.mutex_);
+      Transaction transaction = TRY(keyring_.begin_write());
+      if (TRY(select_active_master(keyring_.database_)) != primary) return moved_meanwhile();
+      TRY(update_wrapped_deks(keyring_.database_, page, fresh));
+      TRY(transaction.commit());
+    }
+    run.did(all);
+  }
+  return {};
+}
+
+Result<std::optional<MasterKeyRecord>> MasterKeys::next() {
+  std::optional<MasterRow> row;
+  TRY(read([&](Database& database, const HmacKey&) -> Result<void> {
+    row = TRY(select_master(database, MasterRole::kNext));
+    return {};
+  }));
+  if (!row) return std::optional<MasterKeyRecord>();
+  return std::optional<MasterKeyRecord>(row->record);
+}
+
+Result<MasterKeys::Progress> MasterKeys::move_to(MasterKms& next, GoOn go_on) {
+  const MasterId id = TRY(begin_move(next.describe()));
+  for (int round = 0; round < kRounds; ++round) {
+    Run run{.go_on = go_on, .progress = {.keys = TRY(count_keys())}};
+    TRY(copy_keys(id, next, run));
+    if (!run.stopped) TRY(copy_deks(id, next, run));
+    if (run.stopped) return run.progress;
+    if (!TRY(finish_move(id))) continue;
+    TRY(remove_dek_copies(id));
+    run.progress.complete = true;
+    return run.progress;
+  }
+  return Error{Code::kBusy, 0,
+               "keys are made faster than they are wrapped for the next master key; all others are "
+               "wrapped: run it again when less is written"};
+}
+
+Result<MasterId> MasterKeys::begin_move(const MasterKeyRecord& next) {
+  MasterId id;
+  TRY(keyring_.change_policy(
+      [&](const Keyring::PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+        Database& database = keyring_.database_;
+        if (TRY(select_active_master(database)) == next)
+          return Error{Code::kExists, 0, next.uri + " is the store's master key"};
+        const auto begun = TRY(select_master(database, MasterRole::kNext));
+        if (begun && begun->record != next) {
+          return Error{Code::kBusy, 0,
+                       "the store is on its way to " + begun->record.uri +
+                           "; go on with that, or say --abandon first"};
+        }
+        // In this transaction, for the policy MAC covers the schema.
+        TRY(create_dek_copies(database));
+        id = begun ? begun->id
+                   : TRY(insert_standby(database, next, MasterRole::kNext,
+                                        keyring_.clock_.unix_seconds()));
+        return {};
+      }));
+  return id;
+}
+
+Result<void> MasterKeys::copy_keys(MasterId id, MasterKms& next, Run& run) {
+  const std::vector<WrappedKey> all = TRY(wrapped_keys());
+  std::vector<WrappedKey> missing;
+  TRY(read([&](Database& database, const HmacKey&) -> Result<void> {
+    for (const WrappedKey& key : all) {
+      if (!TRY(select_copy(database, id, key.context))) missing.push_back(key);
+    }
+    return {};
+  }));
+  run.did(all.size() - missing.size());
+  for (std::size_t at = 0; at < missing.size() && !run.stopped; at += kPage) {
+    const std::vector<WrappedKey> page(
+        missing.begin() + static_cast<std::ptrdiff_t>(at),
+        missing.begin() + static_cast<std::ptrdiff_t>(std::min(missing.size(), at + kPage)));
+    const auto copies = TRY(wrapped_anew(keyring_.master_, next, page));
+    TRY(keyring_.change_policy(
+        [&](const Keyring::PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+          const auto now = TRY(select_master(keyring_.database_, MasterRole::kNext));
+          if (!now || now->id != id) return moved_meanwhile();
+          for (std::size_t i = 0; i < page.size(); ++i)
+            TRY(write_copy(keyring_.database_, id, page[i].context, copies[i]));
+          return {};
+        }));
+    run.did(page.size());
+  }
+  return {};
+}
+
+Result<void> MasterKeys::copy_deks(MasterId id, MasterKms& next, Run& run) {
+  DekPlace after;
+  for (auto page = TRY(page_of_deks(id, after)); !page.empty() && !run.stopped;
+       page = TRY(page_of_deks(id, after))) {
+    std::vector<WrappedKey> missing;
+    for (WrappedDek& dek : page) {
+      if (dek.copy.empty()) missing.push_back(std::move(dek.key));
+    }
+    if (!missing.empty())
+      TRY(keep_dek_copies(id, missing, TRY(wrapped_anew(keyring_.master_, next, missing))));
+    run.did(page.size());
+  }
+  return {};
+}
+
+Result<void> MasterKeys::keep_dek_copies(MasterId id, const std::vector<WrappedKey>& deks,
+                                         const std::vector<ByteVector>& copies) {
+  const auto keys = TRY(keyring_.policy_keys());
+  MutexLock lock(keyring_.mutex_);
+  Transaction transaction = TRY(keyring_.begin_write());
+  for (std::size_t i = 0; i < deks.size(); ++i) {
+    TRY(write_dek_copy(keyring_.database_, keys->records, id, deks[i].context, copies[i]));
+  }
+  return transaction.commit();
+}
+
+Result<bool> MasterKeys::finish_move(MasterId id) {
+  bool missing = false;
+  const auto done = keyring_.change_policy(
+      [&](const Keyring::PolicyKeys& keys) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+        Database& database = keyring_.database_;
+        const Error incomplete{Code::kBusy, 0, "some keys have no copy yet"};
+        const auto now = TRY(select_master(database, MasterRole::kNext));
+        if (!now || now->id != id) return moved_meanwhile();
+        missing = true;
+        for (const WrappedKey& key : TRY(select_wrapped(database, keyring_.store_))) {
+          const auto copy = TRY(select_copy(database, id, key.context));
+          if (!copy) return incomplete;
+          TRY(update_wrapped(database, key.context, *copy));
+        }
+        DekPlace after;
+        while (TRY(has_direct_scopes(database))) {
+          const auto page =
+              TRY(select_wrapped_deks(database, keyring_.store_, keys.records, id, kPage, after));
+          if (page.empty()) break;
+          std::vector<ByteVector> copies;
+          for (const WrappedDek& dek : page) {
+            if (dek.copy.empty()) return incomplete;
+            copies.push_back(dek.copy);
+          }
+          TRY(update_wrapped_deks(database, page, copies));
+        }
+        missing = false;
+        return make_primary(database, id);
+      });
+  if (missing && !done && done.error().code == Code::kBusy) return false;
+  if (!done) return done.error();
+  return true;
+}
+
+Result<void> MasterKeys::abandon() {
+  MasterId id;
+  TRY(keyring_.change_policy(
+      [&](const Keyring::PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+        const auto next = TRY(select_master(keyring_.database_, MasterRole::kNext));
+        if (!next)
+          return Error{Code::kNotFound, 0, "the store is not on its way to another master key"};
+        id = next->id;
+        return delete_standby(keyring_.database_, id);
+      }));
+  return remove_dek_copies(id);
+}
+
+Result<void> MasterKeys::remove_dek_copies(MasterId id) {
+  while (true) {
+    MutexLock lock(keyring_.mutex_);
+    Transaction transaction = TRY(keyring_.begin_write());
+    const std::uint64_t removed = TRY(delete_dek_copies(keyring_.database_, id, kPage));
+    TRY(transaction.commit());
+    if (removed < kPage) return {};
+  }
+}
+
+}  // namespace coffer

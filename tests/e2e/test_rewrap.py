@@ -1,0 +1,80 @@
+"""`coffer kms rewrap` and `coffer kms list`, beside mounts that are in use. Reads are of files that were not open before: their keys come
+from the daemon, not from the kernel's cache."""
+
+import json
+import shutil
+
+from harness import CofferTest
+from processes import coffer, wait_until
+
+WRONG_KEY = 4
+
+
+class Rewrap(CofferTest):
+    """Moving a store from one master key to another."""
+
+    def masters(self, store, *more: object) -> list[dict]:
+        return json.loads(coffer("kms", "list", store.path, "--json", *more).out)
+
+    def test_to_another_key_file_under_a_mount(self) -> None:
+        store = self.new_store()
+        store.open_to_all()
+        mounted = self.new_mount(store, "-o", "key_ttl=4s")
+        for number in range(20):
+            (mounted.path / f"before-{number}").write_text(f"content {number}")
+        assert store.key is not None
+        new_key = self.place("new.key")
+        said = coffer("kms", "rewrap", store.path, "--to", f"local:{new_key}").out
+        self.assertIn(f"are wrapped by local:{new_key}", said)
+        roles = [(each["role"], each["master_key"]) for each in self.masters(store)]
+        self.assertEqual(roles, [("former", f"local:{store.key}"), ("primary", f"local:{new_key}")])
+        # Nothing needs the old one any more.
+        shutil.move(store.key, self.place("gone"))
+        for number in range(20):
+            (mounted.path / f"after-{number}").write_text(f"more {number}")
+        mounted.umount()
+        again = self.new_mount(store, at="again")
+        for number in range(20):
+            self.assertEqual((again.path / f"before-{number}").read_text(), f"content {number}")
+            self.assertEqual((again.path / f"after-{number}").read_text(), f"more {number}")
+        store.verify()
+
+    def test_a_daemon_follows_when_its_keys_run_out(self) -> None:
+        store = self.new_store()
+        store.open_to_all()
+        mounted = self.new_mount(store, "-o", "key_ttl=2s")
+        (mounted.path / "file").write_text("content")
+        assert store.key is not None
+        coffer("kms", "rewrap", store.path, "--to", f"local:{self.place('new.key')}")
+        store.key.unlink()
+
+        def keys_are_asked_for() -> bool:
+            return mounted.status()["master_key"] == f"local:{self.place('new.key')}"
+
+        wait_until(keys_are_asked_for, "the daemon takes up the new master key", 30)
+        self.assertEqual((mounted.path / "file").read_text(), "content")
+        (mounted.path / "other").write_text("more")
+
+    def test_another_passphrase(self) -> None:
+        store = self.new_store(passphrase="before")
+        new = self.place("new")
+        new.write_text("after\n")
+        coffer("kms", "rewrap", store.path, *store.secret, "--to", "passphrase:", "--new-passphrase-file", new)
+        self.assertEqual(coffer("kms", "check", store.path, *store.secret, check=False).code, WRONG_KEY)
+        coffer("kms", "check", store.path, "--passphrase-file", new)
+
+    def test_what_can_t_be(self) -> None:
+        store = self.new_store()
+        assert store.key is not None
+        same = coffer("kms", "rewrap", store.path, "--to", f"local:{store.key}", check=False)
+        self.assertNotEqual(same.code, 0)
+        self.assertIn("is the store's master key", same.err)
+        inside = coffer("kms", "rewrap", store.path, "--to", f"local:{store.path}/key", check=False)
+        self.assertNotEqual(inside.code, 0)
+        self.assertIn("must not lie in the store", inside.err)
+        versions = coffer("kms", "rewrap", store.path, check=False)
+        self.assertNotEqual(versions.code, 0)
+        self.assertIn("no versions", versions.err)
+        self.assertIn("All keys, 2,", coffer("kms", "rewrap", store.path, "--all").out)
+        self.assertNotEqual(coffer("kms", "rewrap", store.path, "--abandon", check=False).code, 0)
+        self.assertEqual([each["role"] for each in self.masters(store)], ["primary"])
