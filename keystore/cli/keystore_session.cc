@@ -16,6 +16,17 @@ Error with_path(Error error, const std::string& path) {
   return error;
 }
 
+Result<std::unique_ptr<MasterKms>> open_master_of(const KeystorePeek& peek,
+                                                  const KeystoreSession::Options& options) {
+  const PassphraseSource passphrase = passphrase_source(options.passphrase);
+  if (!options.by_recovery) return open_master(peek.master, passphrase);
+  if (!peek.recovery)
+    return Error{Code::kKeyUnavailable, 0, "the store has no recovery master key"};
+  const auto recovery = TRY(open_master(peek.recovery->master.record, passphrase));
+  return std::unique_ptr<MasterKms>(
+      TRY(RecoveredKms::open(*recovery, *peek.recovery, peek.store, peek.master)));
+}
+
 /// Opens the master key that the store has moved to, where this process still can.
 Result<void> follow(LockableKms& master, const std::string& begun_with,
                     const MasterKeyRecord& record,
@@ -57,13 +68,12 @@ Result<KeystoreSession> KeystoreSession::open(const std::string& root, const Opt
                  "keystore " + path + " belongs to store " + peek.store.hex() + ", not to " +
                      session.config.store.hex()};
   }
-  session.master = std::make_unique<LockableKms>(
-      TRY(open_master(peek.master, passphrase_source(options.passphrase))));
-  auto keyring =
-      Keyring::open(path, options.access, session.config.store, *session.master, *session.clock,
-                    options.key_lifetime,
-                    {.path = keystore_seen_path(session.config.store), .report = options.report},
-                    options.if_older);
+  session.master = std::make_unique<LockableKms>(TRY(open_master_of(peek, options)));
+  auto keyring = Keyring::open(
+      path, options.access, session.config.store, *session.master, *session.clock,
+      options.key_lifetime,
+      {.path = keystore_seen_path(session.config.store), .report = options.report},
+      options.if_older, options.by_recovery ? Keyring::Source::kCopies : Keyring::Source::kPrimary);
   if (!keyring) return with_path(std::move(keyring).error(), path);
   session.keyring = std::move(*keyring);
   session.keyring->follow_master(

@@ -28,6 +28,8 @@ struct KeystoreSession {
     Keyring::Access access = Keyring::Access::kReadOnly;
     Keyring::IfOlder if_older = Keyring::IfOlder::kRefuse;
     PassphraseOptions passphrase;
+    /// By the recovery master key and the copies that are kept for it: the primary is lost.
+    bool by_recovery = false;
     KeyLifetime key_lifetime;
     /// Hears why a rollback of the keystore can't be noticed, if it can't; and why the audit log
     /// can't be signed.

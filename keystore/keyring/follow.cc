@@ -58,6 +58,18 @@ Result<MasterKeyRecord> Keyring::primary() {
   return record;
 }
 
+Result<ByteVector> Keyring::from_source(Database& database, const HmacKey* records,
+                                        const KeyContext& context, ByteVector wrapped) const {
+  if (source_ == Source::kPrimary) return wrapped;
+  const auto recovery = TRY(select_recovery(database));
+  // What the RecoveredKms makes of no bytes: there is no copy.
+  if (!recovery) return ByteVector();
+  const MasterId id = recovery->master.id;
+  if (context.purpose == KeyContext::Purpose::kDek)
+    return TRY(select_dek_copy(database, *records, id, context)).value_or(ByteVector());
+  return TRY(select_copy(database, id, context)).value_or(ByteVector());
+}
+
 Result<SecretBytes> Keyring::unwrap_policy_key() {
   const KeyContext context = KeyContext::of_policy_key(store_);
   for (int attempt = 1;; ++attempt) {
@@ -67,7 +79,7 @@ Result<SecretBytes> Keyring::unwrap_policy_key() {
     ByteVector wrapped;
     {
       MutexLock lock(read_mutex_);
-      wrapped = TRY(read_meta(reader_, "policy_key"));
+      wrapped = TRY(from_source(reader_, nullptr, context, TRY(read_meta(reader_, "policy_key"))));
     }
     auto key = master_.unwrap(wrapped, context);
     if (!key && attempt < kAttempts && TRY(recorded_primary()) != asked) continue;

@@ -89,22 +89,26 @@ class UnfinishedFiles {
 /// The rows of a new scope: its first KEK wrapped by the master key, its secret wrapped by that
 /// KEK.
 struct NewScope {
+  SecretBytes kek;
+  KeyContext kek_context;
   ByteVector wrapped_kek;
   ByteVector wrapped_secret;
 };
 
 Result<NewScope> make_scope_keys(StoreId store, ScopeId scope, MasterKms& master) {
   constexpr KeyVersion kFirst{1};
-  const SecretBytes kek = SecretBytes::random(kKeySize);
   const SecretBytes secret = SecretBytes::random(kKeySize);
-  NewScope made;
-  made.wrapped_kek = TRY(master.wrap(kek, KeyContext{.purpose = KeyContext::Purpose::kKek,
-                                                     .store = store,
-                                                     .scope = scope,
-                                                     .wrapping_kek = {},
-                                                     .file = {},
-                                                     .version = kFirst}));
-  made.wrapped_secret = seal_box(kek.expose(),
+  NewScope made{.kek = SecretBytes::random(kKeySize),
+                .kek_context = {.purpose = KeyContext::Purpose::kKek,
+                                .store = store,
+                                .scope = scope,
+                                .wrapping_kek = {},
+                                .file = {},
+                                .version = kFirst},
+                .wrapped_kek = {},
+                .wrapped_secret = {}};
+  made.wrapped_kek = TRY(master.wrap(made.kek, made.kek_context));
+  made.wrapped_secret = seal_box(made.kek.expose(),
                                  KeyContext{.purpose = KeyContext::Purpose::kScopeSecret,
                                             .store = store,
                                             .scope = scope,
@@ -120,13 +124,14 @@ Result<NewScope> make_scope_keys(StoreId store, ScopeId scope, MasterKms& master
 
 Keyring::Keyring(std::string path, Database writer, Database reader, Access access, StoreId store,
                  MasterKms& master, const Clock& clock, KeyLifetime lifetime,
-                 NewestSeen::Place seen, IfOlder if_older)
+                 NewestSeen::Place seen, IfOlder if_older, Source source)
     : path_(std::move(path)),
       access_(access),
       store_(store),
       master_(master),
       clock_(clock),
       lifetime_(lifetime),
+      source_(source),
       seen_(seen, store),
       remembers_(!seen.path.empty()),
       takes_older_(if_older == IfOlder::kTake),
@@ -193,13 +198,14 @@ Result<KeystorePeek> Keyring::peek(const std::string& path) {
   peek.store = TRY(read_store_id(database));
   peek.master = TRY(select_active_master(database));
   peek.policy_key = TRY(read_meta(database, "policy_key"));
+  peek.recovery = TRY(select_recovery(database));
   return peek;
 }
 
 Result<std::unique_ptr<Keyring>> Keyring::open(const std::string& path, Access access,
                                                StoreId store, MasterKms& master, const Clock& clock,
                                                KeyLifetime lifetime, NewestSeen::Place seen,
-                                               IfOlder if_older) {
+                                               IfOlder if_older, Source source) {
   Database writer = TRY(open_existing(
       path, access == Access::kReadOnly ? Database::Mode::kReadOnly : Database::Mode::kReadWrite));
   if (const StoreId found = TRY(read_store_id(writer)); found != store) {
@@ -210,7 +216,7 @@ Result<std::unique_ptr<Keyring>> Keyring::open(const std::string& path, Access a
   Database reader = TRY(open_existing(path, Database::Mode::kReadOnly));
   std::unique_ptr<Keyring> keyring(new Keyring(path, std::move(writer), std::move(reader), access,
                                                store, master, clock, lifetime, std::move(seen),
-                                               if_older));
+                                               if_older, source));
   TRY(keyring->policy());
   return keyring;
 }
@@ -317,6 +323,10 @@ Result<ScopeId> Keyring::add_scope(const std::string& path, DirId root_dir,
                            seal_scope_path(policy_keys.paths, store_, id, path),
                            keys.wrapped_secret));
           TRY(write_scope_flags(database_, id, settings.flags));
+          if (const auto recovery = TRY(select_recovery(database_))) {
+            TRY(write_copy(database_, recovery->master.id, keys.kek_context,
+                           TRY(seal_copy(recovery->public_key, keys.kek_context, keys.kek))));
+          }
           return insert_kek(database_, id, KeyVersion{1}, keys.wrapped_kek, now);
         });
     if (added) return id;

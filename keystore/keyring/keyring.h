@@ -17,6 +17,7 @@
 #include "keystore/db/database.h"
 #include "keystore/keyring/key_cache.h"
 #include "keystore/keyring/newest_seen.h"
+#include "keystore/keyring/recovery.h"
 #include "keystore/keyring/rows.h"
 #include "keystore/kms/master_kms.h"
 
@@ -28,6 +29,7 @@ struct KeystorePeek {
   StoreId store;
   MasterKeyRecord master;
   ByteVector policy_key;  ///< wrapped by it
+  std::optional<RecoveryKey> recovery;
 };
 
 struct StoredDek;
@@ -60,6 +62,9 @@ class Keyring {
   /// What becomes of a keystore older than what was seen: kTake reads it all the same, so that it
   /// can be accepted; until then nothing should be written.
   enum class IfOlder { kRefuse, kTake };
+  /// Which wrapped keys are read: those of the primary, or the copies of the recovery key, which
+  /// then has to be a RecoveredKms.
+  enum class Source { kPrimary, kCopies };
   /// Opens the keystore of `store` and authenticates its policy. kForeignKeystore if it is another
   /// store's; kWrongKey, kKeyUnavailable from the master key; kCorrupt if the policy was altered;
   /// kRolledBack if it is older than what this node remembers at `seen`. So does whatever reads or
@@ -68,7 +73,8 @@ class Keyring {
                                                StoreId store, MasterKms& master, const Clock& clock,
                                                KeyLifetime lifetime = {},
                                                NewestSeen::Place seen = {},
-                                               IfOlder if_older = IfOlder::kRefuse);
+                                               IfOlder if_older = IfOlder::kRefuse,
+                                               Source source = Source::kPrimary);
 
   [[nodiscard]] StoreId store() const { return store_; }
   [[nodiscard]] KeyLifetime lifetime() const { return lifetime_; }
@@ -196,7 +202,7 @@ class Keyring {
 
   Keyring(std::string path, Database writer, Database reader, Access access, StoreId store,
           MasterKms& master, const Clock& clock, KeyLifetime lifetime, NewestSeen::Place seen,
-          IfOlder if_older);
+          IfOlder if_older, Source source);
 
   Result<std::shared_ptr<const PolicyKeys>> policy_keys();
   /// The master key that wraps the store's keys now, which is ours, if need be from now on.
@@ -205,6 +211,9 @@ class Keyring {
   Result<MasterKeyRecord> recorded_primary();
   Result<void> follow(const MasterKeyRecord& record);
   Result<SecretBytes> unwrap_policy_key();
+  /// What wraps a key in the place that is read from; `wrapped` is the primary's.
+  Result<ByteVector> from_source(Database& database, const HmacKey* records,
+                                 const KeyContext& context, ByteVector wrapped) const;
   /// Unwraps by the primary what `read` finds.
   Result<SecretBytes> unwrap_by_primary(const std::function<Result<ByteVector>()>& read,
                                         const KeyContext& context);
@@ -215,10 +224,17 @@ class Keyring {
   Result<PolicyKeys> ask_for_policy_keys();
   Result<std::shared_ptr<const SecretBytes>> kek(KekId id);
   Result<SecretBytes> ask_for_kek(KekId id);
+  /// Keys that are ready to be kept, all of one scope.
+  struct NewDeks {
+    std::vector<Dek> deks;
+    std::vector<KeyInPlace> placed;
+    std::vector<ByteVector> wrapped;
+    std::vector<ByteVector> macs;
+    std::int64_t now = 0;
+  };
   /// False, and nothing done, if the primary is not `wrapped_by` (null: no matter).
-  Result<bool> insert_deks(std::span<const Dek> deks, KekId wrapping,
-                           std::span<const ByteVector> wrapped, std::span<const ByteVector> macs,
-                           std::int64_t now, const MasterKeyRecord* wrapped_by);
+  Result<bool> insert_deks(const NewDeks& made, const MasterKeyRecord* wrapped_by);
+  Result<void> copy_for_recovery(const NewDeks& made, const HmacKey& records) REQUIRES(mutex_);
   Result<ScopeRow> scope_row(ScopeId scope);
   Result<ScopeId> next_scope_id();
   /// Runs `read` in a transaction that has checked the policy MAC, so that what it reads of the
@@ -257,6 +273,7 @@ class Keyring {
   MasterKms& master_;
   const Clock& clock_;
   const KeyLifetime lifetime_;
+  const Source source_;
   dev_t device_ = 0;  // of the file that was opened; both 0 if it was not to be found out
   ino_t inode_ = 0;
   TakeUpMaster take_up_master_;

@@ -137,27 +137,29 @@ Result<std::shared_ptr<const SecretBytes>> Keyring::kek(KekId id) {
 }
 
 Result<SecretBytes> Keyring::ask_for_kek(KekId id) {
+  const KeyContext place = context(KeyContext::Purpose::kKek, id.scope, KeyVersion{}, id.version);
+  ByteVector wrapped;
+  const auto select = [&](Database& database, const PolicyKeys&) -> Result<void> {
+    Statement statement = TRY(
+        database.prepare("SELECT wrapped, state FROM keks WHERE scope_id = ?1 AND version = ?2;"));
+    Query row = statement.start(id.scope.value, id.version.value);
+    if (!TRY(row.next())) {
+      return Error{Code::kKeyUnavailable, 0,
+                   "KEK version " + std::to_string(id.version.value) + " of scope " +
+                       std::to_string(id.scope.value) + " is not in the keystore"};
+    }
+    if (const KeyState state = state_from(row.integer(1)); !is_usable(state)) {
+      return Error{Code::kRevoked, 0, "KEK is " + std::string(to_string(state))};
+    }
+    wrapped = TRY(
+        from_source(database, nullptr, place, ByteVector(row.blob(0).begin(), row.blob(0).end())));
+    return {};
+  };
   const auto read = [&]() -> Result<ByteVector> {
-    ByteVector wrapped;
-    TRY(read_verified([&](Database& database, const PolicyKeys&) -> Result<void> {
-      Statement statement = TRY(database.prepare(
-          "SELECT wrapped, state FROM keks WHERE scope_id = ?1 AND version = ?2;"));
-      Query row = statement.start(id.scope.value, id.version.value);
-      if (!TRY(row.next())) {
-        return Error{Code::kKeyUnavailable, 0,
-                     "KEK version " + std::to_string(id.version.value) + " of scope " +
-                         std::to_string(id.scope.value) + " is not in the keystore"};
-      }
-      if (const KeyState state = state_from(row.integer(1)); !is_usable(state)) {
-        return Error{Code::kRevoked, 0, "KEK is " + std::string(to_string(state))};
-      }
-      wrapped.assign(row.blob(0).begin(), row.blob(0).end());
-      return {};
-    }));
+    TRY(read_verified(select));
     return wrapped;
   };
-  return unwrap_by_primary(read,
-                           context(KeyContext::Purpose::kKek, id.scope, KeyVersion{}, id.version));
+  return unwrap_by_primary(read, place);
 }
 
 Result<SecretBytes> Keyring::scope_secret(ScopeId scope) {
@@ -213,46 +215,45 @@ Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
     kek_key = TRY(kek(wrapping));
   }
 
-  const std::int64_t now = clock_.unix_seconds();
-  std::vector<Dek> deks(count);
-  std::vector<KeyInPlace> placed(count);
-  std::vector<ByteVector> wrapped(count);
-  std::vector<ByteVector> macs(count);
+  NewDeks made{.deks = std::vector<Dek>(count),
+               .placed = std::vector<KeyInPlace>(count),
+               .wrapped = std::vector<ByteVector>(count),
+               .macs = std::vector<ByteVector>(count),
+               .now = clock_.unix_seconds()};
   for (std::size_t i = 0; i < count; ++i) {
-    Dek& dek = deks[i];
+    Dek& dek = made.deks[i];
     dek.file = new_file_id(clock_);
     dek.version = kFirst;
     dek.scope = scope;
     dek.key = SecretBytes::random(kKeySize);
     KeyContext key_context = context(KeyContext::Purpose::kDek, scope, wrapping.version, kFirst);
     key_context.file = dek.file;
-    if (!direct) wrapped[i] = seal_box(kek_key->expose(), key_context.encode(), dek.key.expose());
-    placed[i] = {&dek.key, key_context};
-    macs[i] = record_mac(policy_keys_now->records, DekRecord{.file = dek.file,
-                                                             .version = dek.version,
-                                                             .scope = scope,
-                                                             .state = dek.state,
-                                                             .changed_at = now,
-                                                             .generation = 0,
-                                                             .root = {}});
+    if (!direct)
+      made.wrapped[i] = seal_box(kek_key->expose(), key_context.encode(), dek.key.expose());
+    made.placed[i] = {&dek.key, key_context};
+    made.macs[i] = record_mac(policy_keys_now->records, DekRecord{.file = dek.file,
+                                                                  .version = dek.version,
+                                                                  .scope = scope,
+                                                                  .state = dek.state,
+                                                                  .changed_at = made.now,
+                                                                  .generation = 0,
+                                                                  .root = {}});
   }
 
   if (!direct) {
-    TRY(insert_deks(deks, wrapping, wrapped, macs, now, nullptr));
-    return deks;
+    TRY(insert_deks(made, nullptr));
+    return std::move(made.deks);
   }
   for (int attempt = 0; attempt < kPrimaryAttempts; ++attempt) {
     const MasterKeyRecord wrapped_by = TRY(primary());
-    wrapped = TRY(master_.wrap_all(placed));
-    if (TRY(insert_deks(deks, wrapping, wrapped, macs, now, &wrapped_by))) return deks;
+    made.wrapped = TRY(master_.wrap_all(made.placed));
+    if (TRY(insert_deks(made, &wrapped_by))) return std::move(made.deks);
   }
   return Error{Code::kBusy, 0, "the store's master key keeps changing; try again"};
 }
 
-Result<bool> Keyring::insert_deks(std::span<const Dek> deks, KekId wrapping,
-                                  std::span<const ByteVector> wrapped,
-                                  std::span<const ByteVector> macs, std::int64_t now,
-                                  const MasterKeyRecord* wrapped_by) {
+Result<bool> Keyring::insert_deks(const NewDeks& made, const MasterKeyRecord* wrapped_by) {
+  const auto keys = TRY(policy_keys());
   MutexLock lock(mutex_);
   Transaction transaction = TRY(begin_write());
   if (wrapped_by != nullptr && TRY(select_active_master(database_)) != *wrapped_by) return false;
@@ -260,15 +261,27 @@ Result<bool> Keyring::insert_deks(std::span<const Dek> deks, KekId wrapping,
       "INSERT INTO deks (file_id, version, scope_id, kek_version, state, wrapped, created_at, "
       "changed_at,"
       " generation, root, record_mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, ?8, ?9);"));
-  for (std::size_t i = 0; i < deks.size(); ++i) {
+  for (std::size_t i = 0; i < made.deks.size(); ++i) {
+    const Dek& dek = made.deks[i];
     TRY(insert
-            .start(deks[i].file.view(), deks[i].version.value, wrapping.scope.value,
-                   wrapping.version.value, static_cast<int>(deks[i].state), Bytes(wrapped[i]), now,
-                   Bytes(deks[i].root), Bytes(macs[i]))
+            .start(dek.file.view(), dek.version.value, dek.scope.value,
+                   made.placed[i].context.wrapping_kek.value, static_cast<int>(dek.state),
+                   Bytes(made.wrapped[i]), made.now, Bytes(dek.root), Bytes(made.macs[i]))
             .run());
   }
+  if (wrapped_by != nullptr) TRY(copy_for_recovery(made, keys->records));
   TRY(transaction.commit());
   return true;
+}
+
+Result<void> Keyring::copy_for_recovery(const NewDeks& made, const HmacKey& records) {
+  const auto recovery = TRY(select_recovery(database_));
+  if (!recovery) return {};
+  for (const KeyInPlace& each : made.placed) {
+    TRY(write_dek_copy(database_, records, recovery->master.id, each.context,
+                       TRY(seal_copy(recovery->public_key, each.context, *each.key))));
+  }
+  return {};
 }
 
 Result<void> Keyring::discard_deks(std::span<const FileId> files) {
@@ -278,6 +291,7 @@ Result<void> Keyring::discard_deks(std::span<const FileId> files) {
   Statement statement =
       TRY(database_.prepare("DELETE FROM deks WHERE file_id = ?1 AND state = 1;"));
   for (const FileId& file : files) TRY(statement.start(file.view()).run());
+  TRY(delete_dek_copies_of(database_, files));
   return transaction.commit();
 }
 
@@ -324,7 +338,10 @@ Result<Dek> Keyring::dek(FileId file, KeyVersion version, DekUse use) {
           .key = {}};
   if (stored.kek_version.value == 0) {
     const auto read = [&]() -> Result<ByteVector> {
-      return TRY(stored_dek(file, version)).wrapped;
+      ByteVector wrapped = TRY(stored_dek(file, version)).wrapped;
+      const auto keys = TRY(policy_keys());
+      MutexLock lock(read_mutex_);
+      return from_source(reader_, &keys->records, key_context, std::move(wrapped));
     };
     dek.key = TRY(unwrap_by_primary(read, key_context));
   } else {

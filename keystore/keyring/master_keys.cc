@@ -15,11 +15,16 @@ Error moved_meanwhile() {
   return {Code::kBusy, 0, "the store has moved to another master key meanwhile"};
 }
 
-Result<std::vector<ByteVector>> wrapped_anew(MasterKms& from, MasterKms& to,
-                                             const std::vector<WrappedKey>& keys) {
+Result<std::vector<SecretBytes>> unwrapped_all(MasterKms& master,
+                                               const std::vector<WrappedKey>& keys) {
   std::vector<WrappedInPlace> wrapped;
   for (const WrappedKey& each : keys) wrapped.push_back({each.wrapped, each.context});
-  const std::vector<SecretBytes> unwrapped = TRY(from.unwrap_all(wrapped));
+  return master.unwrap_all(wrapped);
+}
+
+Result<std::vector<ByteVector>> wrapped_anew(MasterKms& from, MasterKms& to,
+                                             const std::vector<WrappedKey>& keys) {
+  const std::vector<SecretBytes> unwrapped = TRY(unwrapped_all(from, keys));
   std::vector<KeyInPlace> placed;
   for (std::size_t i = 0; i < keys.size(); ++i) placed.push_back({&unwrapped[i], keys[i].context});
   return to.wrap_all(placed);
@@ -53,6 +58,10 @@ Result<std::vector<WrappedKey>> MasterKeys::wrapped_keys() {
   std::vector<WrappedKey> keys;
   TRY(read([&](Database& database, const HmacKey&) -> Result<void> {
     keys = TRY(select_wrapped(database, keyring_.store_));
+    for (WrappedKey& key : keys) {
+      key.wrapped =
+          TRY(keyring_.from_source(database, nullptr, key.context, std::move(key.wrapped)));
+    }
     return {};
   }));
   return keys;
@@ -72,8 +81,13 @@ Result<std::vector<WrappedDek>> MasterKeys::page_of_deks(MasterId copies_of, Dek
   const auto keys = TRY(keyring_.policy_keys());
   MutexLock lock(keyring_.read_mutex_);
   if (!TRY(has_direct_scopes(keyring_.reader_))) return std::vector<WrappedDek>();
-  return select_wrapped_deks(keyring_.reader_, keyring_.store_, keys->records, copies_of, kPage,
-                             after);
+  auto page = TRY(select_wrapped_deks(keyring_.reader_, keyring_.store_, keys->records, copies_of,
+                                      kPage, after));
+  for (WrappedDek& dek : page) {
+    dek.key.wrapped = TRY(keyring_.from_source(keyring_.reader_, &keys->records, dek.key.context,
+                                               std::move(dek.key.wrapped)));
+  }
+  return page;
 }
 
 Result<MasterKeys::Coverage> MasterKeys::coverage() {
@@ -186,10 +200,13 @@ Result<std::optional<MasterKeyRecord>> MasterKeys::next() {
 
 Result<MasterKeys::Progress> MasterKeys::move_to(MasterKms& next, GoOn go_on) {
   const MasterId id = TRY(begin_move(next.describe()));
+  const Copies copies{.id = id, .role = MasterRole::kNext, .make = [&](const auto& keys) {
+                        return wrapped_anew(keyring_.master_, next, keys);
+                      }};
   for (int round = 0; round < kRounds; ++round) {
     Run run{.go_on = go_on, .progress = {.keys = TRY(count_keys())}};
-    TRY(copy_keys(id, next, run));
-    if (!run.stopped) TRY(copy_deks(id, next, run));
+    TRY(copy_keys(copies, run));
+    if (!run.stopped) TRY(copy_deks(copies, run));
     if (run.stopped) return run.progress;
     if (!TRY(finish_move(id))) continue;
     TRY(remove_dek_copies(id));
@@ -224,12 +241,12 @@ Result<MasterId> MasterKeys::begin_move(const MasterKeyRecord& next) {
   return id;
 }
 
-Result<void> MasterKeys::copy_keys(MasterId id, MasterKms& next, Run& run) {
+Result<void> MasterKeys::copy_keys(const Copies& copies, Run& run) {
   const std::vector<WrappedKey> all = TRY(wrapped_keys());
   std::vector<WrappedKey> missing;
   TRY(read([&](Database& database, const HmacKey&) -> Result<void> {
     for (const WrappedKey& key : all) {
-      if (!TRY(select_copy(database, id, key.context))) missing.push_back(key);
+      if (!TRY(select_copy(database, copies.id, key.context))) missing.push_back(key);
     }
     return {};
   }));
@@ -238,13 +255,13 @@ Result<void> MasterKeys::copy_keys(MasterId id, MasterKms& next, Run& run) {
     const std::vector<WrappedKey> page(
         missing.begin() + static_cast<std::ptrdiff_t>(at),
         missing.begin() + static_cast<std::ptrdiff_t>(std::min(missing.size(), at + kPage)));
-    const auto copies = TRY(wrapped_anew(keyring_.master_, next, page));
+    const auto made = TRY(copies.make(page));
     TRY(keyring_.change_policy(
         [&](const Keyring::PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
-          const auto now = TRY(select_master(keyring_.database_, MasterRole::kNext));
-          if (!now || now->id != id) return moved_meanwhile();
+          const auto now = TRY(select_master(keyring_.database_, copies.role));
+          if (!now || now->id != copies.id) return moved_meanwhile();
           for (std::size_t i = 0; i < page.size(); ++i)
-            TRY(write_copy(keyring_.database_, id, page[i].context, copies[i]));
+            TRY(write_copy(keyring_.database_, copies.id, page[i].context, made[i]));
           return {};
         }));
     run.did(page.size());
@@ -252,16 +269,15 @@ Result<void> MasterKeys::copy_keys(MasterId id, MasterKms& next, Run& run) {
   return {};
 }
 
-Result<void> MasterKeys::copy_deks(MasterId id, MasterKms& next, Run& run) {
+Result<void> MasterKeys::copy_deks(const Copies& copies, Run& run) {
   DekPlace after;
-  for (auto page = TRY(page_of_deks(id, after)); !page.empty() && !run.stopped;
-       page = TRY(page_of_deks(id, after))) {
+  for (auto page = TRY(page_of_deks(copies.id, after)); !page.empty() && !run.stopped;
+       page = TRY(page_of_deks(copies.id, after))) {
     std::vector<WrappedKey> missing;
     for (WrappedDek& dek : page) {
       if (dek.copy.empty()) missing.push_back(std::move(dek.key));
     }
-    if (!missing.empty())
-      TRY(keep_dek_copies(id, missing, TRY(wrapped_anew(keyring_.master_, next, missing))));
+    if (!missing.empty()) TRY(keep_dek_copies(copies.id, missing, TRY(copies.make(missing))));
     run.did(page.size());
   }
   return {};
@@ -310,6 +326,66 @@ Result<bool> MasterKeys::finish_move(MasterId id) {
   if (missing && !done && done.error().code == Code::kBusy) return false;
   if (!done) return done.error();
   return true;
+}
+
+Result<MasterKeys::Progress> MasterKeys::set_recovery(MasterKms& recovery, GoOn go_on) {
+  const RecoveryKey key = TRY(begin_recovery(recovery));
+  const auto make = [&](const std::vector<WrappedKey>& keys) -> Result<std::vector<ByteVector>> {
+    std::vector<ByteVector> copies;
+    const auto unwrapped = TRY(unwrapped_all(keyring_.master_, keys));
+    for (std::size_t i = 0; i < keys.size(); ++i)
+      copies.push_back(TRY(seal_copy(key.public_key, keys[i].context, unwrapped[i])));
+    return copies;
+  };
+  const Copies copies{.id = key.master.id, .role = MasterRole::kRecovery, .make = make};
+  Run run{.go_on = std::move(go_on), .progress = {.keys = TRY(count_keys())}};
+  TRY(copy_keys(copies, run));
+  if (!run.stopped) TRY(copy_deks(copies, run));
+  run.progress.complete = !run.stopped;
+  return run.progress;
+}
+
+Result<RecoveryKey> MasterKeys::begin_recovery(MasterKms& recovery) {
+  const MasterKeyRecord record = recovery.describe();
+  const SecretBytes private_key = SecretBytes::random(kWrappedKeySize);
+  const HpkePublicKey public_key = hpke_public_key(private_key);
+  const KeyContext context = KeyContext::of_recovery_key(keyring_.store_);
+  const ByteVector wrapped = TRY(recovery.wrap(private_key, context));
+  // A recovery key that does not open is found out now, not on the day that it is needed.
+  const SecretBytes again = TRY(recovery.unwrap(wrapped, context));
+  if (!constant_time_equal(again.expose(), private_key.expose()))
+    return Error{Code::kKmsUnavailable, 0, record.uri + ": what it unwraps is not what it wrapped"};
+  std::optional<RecoveryKey> key;
+  TRY(keyring_.change_policy(
+      [&](const Keyring::PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+        Database& database = keyring_.database_;
+        key = TRY(select_recovery(database));
+        if (key && key->master.record != record) {
+          return Error{Code::kExists, 0,
+                       "the store has a recovery master key, " + key->master.record.uri +
+                           "; remove that first"};
+        }
+        if (key) return {};
+        TRY(create_dek_copies(database));
+        const MasterId id = TRY(insert_standby(database, record, MasterRole::kRecovery,
+                                               keyring_.clock_.unix_seconds()));
+        TRY(write_recovery(database, id, public_key, wrapped));
+        key = TRY(select_recovery(database));
+        return {};
+      }));
+  return *std::move(key);
+}
+
+Result<void> MasterKeys::remove_recovery() {
+  MasterId id;
+  TRY(keyring_.change_policy(
+      [&](const Keyring::PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
+        const auto key = TRY(select_recovery(keyring_.database_));
+        if (!key) return Error{Code::kNotFound, 0, "the store has no recovery master key"};
+        id = key->master.id;
+        return delete_recovery(keyring_.database_, id);
+      }));
+  return remove_dek_copies(id);
 }
 
 Result<void> MasterKeys::abandon() {

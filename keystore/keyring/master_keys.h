@@ -50,6 +50,11 @@ class MasterKeys {
   /// Moves the store to another master key. kExists if it is the primary, kBusy if the store is on
   /// its way to yet another one.
   Result<Progress> move_to(MasterKms& next, GoOn go_on);
+  /// Gives the store a recovery master key, which is asked to wrap one key now and nothing later,
+  /// or makes the copies that are missing for the one it has. kExists if it has another one.
+  Result<Progress> set_recovery(MasterKms& recovery, GoOn go_on);
+  /// kNotFound if it has none.
+  Result<void> remove_recovery();
   /// Stays with the primary. kNotFound if the store is not on its way to another.
   Result<void> abandon();
 
@@ -74,8 +79,15 @@ class MasterKeys {
   Result<void> rewrap_deks(const std::string& newest, Run& run);
 
   Result<MasterId> begin_move(const MasterKeyRecord& next);
-  Result<void> copy_keys(MasterId id, MasterKms& next, Run& run);
-  Result<void> copy_deks(MasterId id, MasterKms& next, Run& run);
+  Result<RecoveryKey> begin_recovery(MasterKms& recovery);
+  /// Where copies are for, and what makes them.
+  struct Copies {
+    MasterId id;
+    MasterRole role = MasterRole::kNext;
+    std::function<Result<std::vector<ByteVector>>(const std::vector<WrappedKey>&)> make;
+  };
+  Result<void> copy_keys(const Copies& copies, Run& run);
+  Result<void> copy_deks(const Copies& copies, Run& run);
   Result<void> keep_dek_copies(MasterId id, const std::vector<WrappedKey>& deks,
                                const std::vector<ByteVector>& copies);
   /// False, and nothing done, if some key has no copy.

@@ -263,6 +263,27 @@ Result<void> write_dek_copy(Database& database, const HmacKey& records, MasterId
       .run();
 }
 
+Result<std::optional<ByteVector>> select_dek_copy(Database& database, const HmacKey& records,
+                                                  MasterId id, const KeyContext& context) {
+  Statement statement = TRY(
+      database.prepare("SELECT wrapped, mac FROM dek_copies WHERE master_id = ?1 AND file_id = ?2"
+                       " AND version = ?3;"));
+  Query row = statement.start(id.value, context.file.view(), context.version.value);
+  if (!TRY(row.next())) return std::optional<ByteVector>();
+  if (!constant_time_equal(row.blob(1), copy_mac(records, id, context, row.blob(0))))
+    return std::optional<ByteVector>();
+  return std::optional<ByteVector>(ByteVector(row.blob(0).begin(), row.blob(0).end()));
+}
+
+Result<void> delete_dek_copies_of(Database& database, std::span<const FileId> files) {
+  if (!TRY(has_dek_copies(database))) return {};
+  Statement statement = TRY(database.prepare(
+      "DELETE FROM dek_copies WHERE file_id = ?1 AND NOT EXISTS (SELECT 1 FROM deks WHERE"
+      " deks.file_id = ?1) AND master_id IN (SELECT id FROM masters WHERE state = 1);"));
+  for (const FileId& file : files) TRY(statement.start(file.view()).run());
+  return {};
+}
+
 Result<std::uint64_t> delete_dek_copies(Database& database, MasterId id, std::size_t most) {
   if (!TRY(has_dek_copies(database))) return std::uint64_t{0};
   Statement statement = TRY(database.prepare(

@@ -89,6 +89,11 @@ Result<void> create_dek_copies(Database& database);
 Result<bool> has_dek_copies(Database& database);
 Result<void> write_dek_copy(Database& database, const HmacKey& records, MasterId id,
                             const KeyContext& context, Bytes wrapped);
+/// Nothing if there is none, or one that somebody else has put there.
+Result<std::optional<ByteVector>> select_dek_copy(Database& database, const HmacKey& records,
+                                                  MasterId id, const KeyContext& context);
+/// Of keys that are removed.
+Result<void> delete_dek_copies_of(Database& database, std::span<const FileId> files);
 /// Up to `most` of them; how many there were.
 Result<std::uint64_t> delete_dek_copies(Database& database, MasterId id, std::size_t most);
 

@@ -184,6 +184,8 @@ Result<void> delete_unused_scope(Database& database, ScopeId scope) {
   TRY(write_scope_flags(database, scope, {}));
   Statement keks = TRY(database.prepare("DELETE FROM keks WHERE scope_id = ?1;"));
   TRY(keks.start(scope.value).run());
+  Statement copies = TRY(database.prepare("DELETE FROM meta WHERE name GLOB ?1;"));
+  TRY(copies.start("copy:*:kek:" + std::to_string(scope.value) + ":*").run());
   Statement scopes = TRY(database.prepare("DELETE FROM scopes WHERE id = ?1;"));
   return scopes.start(scope.value).run();
 }

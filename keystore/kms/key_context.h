@@ -9,7 +9,13 @@ namespace coffer {
 /// What a wrapped key is for and where it belongs; authenticated with it, so that a wrapped key
 /// opens nowhere else (keystore/FORMAT.md, "AAD of a wrapped key").
 struct KeyContext {
-  enum class Purpose : std::uint32_t { kPolicyKey = 1, kKek = 2, kScopeSecret = 3, kDek = 4 };
+  enum class Purpose : std::uint32_t {
+    kPolicyKey = 1,
+    kKek = 2,
+    kScopeSecret = 3,
+    kDek = 4,
+    kRecoveryKey = 5
+  };
 
   Purpose purpose = Purpose::kPolicyKey;
   StoreId store;
@@ -28,6 +34,12 @@ struct KeyContext {
             .wrapping_kek = {},
             .file = {},
             .version = KeyVersion{1}};
+  }
+  /// Where the private half of its recovery key does.
+  static KeyContext of_recovery_key(StoreId store) {
+    KeyContext context = of_policy_key(store);
+    context.purpose = Purpose::kRecoveryKey;
+    return context;
   }
 };
 

@@ -78,3 +78,45 @@ class Rewrap(CofferTest):
         self.assertIn("All keys, 2,", coffer("kms", "rewrap", store.path, "--all").out)
         self.assertNotEqual(coffer("kms", "rewrap", store.path, "--abandon", check=False).code, 0)
         self.assertEqual([each["role"] for each in self.masters(store)], ["primary"])
+
+
+class Recovery(CofferTest):
+    """A second master key, for the day on which the first is lost."""
+
+    def test_the_primary_is_lost(self) -> None:
+        store = self.new_store()
+        store.open_to_all()
+        coffer("scope", "create", store.path, "/direct", "--wrap", "direct")
+        store.grant("/direct", "--everyone")
+        safe = self.place("safe.key")
+        said = coffer("kms", "recovery", "add", store.path, f"local:{safe}").out
+        self.assertIn("can be recovered", said)
+        aside = self.place("aside")
+        shutil.move(safe, aside)  # into the safe; nothing needs it from day to day
+        mounted = self.new_mount(store)
+        for name in ("file", "direct/file"):
+            (mounted.path / name).write_text(f"content of {name}")
+        coffer("scope", "create", store.path, "/late")
+        store.grant("/late", "--everyone")
+        late = mounted.path / "late" / "file"
+        wait_until(lambda: late.write_text("content of late/file"), "the daemon hears of the grant")
+        mounted.umount()
+        listed = json.loads(coffer("kms", "list", store.path, "--json").out)
+        self.assertEqual([(each["role"], each["keys"] == each["of"]) for each in listed],
+                         [("primary", True), ("recovery", True)])
+
+        assert store.key is not None
+        store.key.unlink()
+        self.assertNotEqual(coffer("kms", "list", store.path, check=False).code, 0)
+        self.assertNotEqual(coffer("kms", "rewrap", store.path, "--recovery", check=False).code, 0)
+        shutil.move(aside, safe)
+        new = self.place("new.key")
+        coffer("kms", "rewrap", store.path, "--recovery", "--to", f"local:{new}")
+        safe.unlink()
+        again = self.new_mount(store, at="again")
+        for name in ("file", "direct/file", "late/file"):
+            self.assertEqual((again.path / name).read_text(), f"content of {name}")
+        again.umount()
+        store.verify()
+        events = [line["detail"] for line in store.audit() if line["event"] == "admin"]
+        self.assertIn(f"kms rewrap to local:{new} by the recovery master key", events)

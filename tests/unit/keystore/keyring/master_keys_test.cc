@@ -321,6 +321,122 @@ TEST_F(MasterKeysTest, ALockedMountTakesUpNothing) {
   EXPECT_EQ(outcome(master.exchange(std::move(late))), "key-unavailable");
 }
 
+class RecoveryTest : public MasterKeysTest {
+ protected:
+  RecoveryTest() { recovery_.call_it("recovery"); }
+
+  /// The store as the recovery master key opens it, the primary being lost.
+  Result<std::unique_ptr<Keyring>> recovered() {
+    const KeystorePeek peek = must_be(Keyring::peek(store_.path));
+    if (!peek.recovery) return Error{Code::kNotFound, 0, "no recovery key"};
+    recovered_ = TRY(RecoveredKms::open(recovery_, *peek.recovery, store_.id, peek.master));
+    return Keyring::open(store_.path, Keyring::Access::kReadWrite, store_.id, *recovered_,
+                         store_.clock, {}, {}, Keyring::IfOlder::kRefuse, Keyring::Source::kCopies);
+  }
+
+  FakeKms recovery_;
+  std::unique_ptr<RecoveredKms> recovered_;
+};
+
+TEST_F(RecoveryTest, AStoreWhosePrimaryIsLostGetsAnother) {
+  ASSERT_TRUE(must_be(MasterKeys(*keyring_).set_recovery(recovery_, go_on)).complete);
+  EXPECT_EQ(recovery_.wraps(), 1U);
+  // Keys that were made since, without the recovery master key.
+  recovery_.fail_with(Error{Code::kKmsUnavailable, 0, "in the safe"});
+  remember(kRootScope, 300);
+  remember(wrapped_, 2);
+  const ScopeId late = must_be(keyring_->add_scope("/late", DirId{}, ScopeSettings{}));
+  remember(late, 1);
+  const auto found = must_be(MasterKeys(*keyring_).coverage());
+  EXPECT_EQ(found.keys, 1004U);
+  EXPECT_EQ(found.masters.back().row.role, MasterRole::kRecovery);
+  EXPECT_EQ(found.masters.back().keys, 1004U);
+  keyring_.reset();
+
+  recovery_.fail_with(std::nullopt);
+  store_.kms.fail_with(Error{Code::kKmsKeyMissing, 0, "lost"});
+  {
+    auto keyring = recovered();
+    ASSERT_TRUE(keyring.ok()) << keyring.error().message();
+    expect_all_keys(**keyring);
+    EXPECT_EQ(outcome((*keyring)->make_deks(kRootScope, 1)), "unsupported");
+    EXPECT_TRUE(must_be(MasterKeys(**keyring).move_to(next_, go_on)).complete);
+  }
+  expect_all_keys(next_);
+  // The recovery master key goes on being that.
+  next_.fail_with(Error{Code::kKmsKeyMissing, 0, "lost as well"});
+  expect_all_keys(*must_be(recovered()));
+}
+
+TEST_F(RecoveryTest, WhatIsMissingIsMade) {
+  MasterKeys keys(*keyring_);
+  const auto stopped = must_be(
+      keys.set_recovery(recovery_, [](const Progress& progress) { return progress.done < 300; }));
+  EXPECT_FALSE(stopped.complete);
+  EXPECT_EQ(must_be(keys.coverage()).masters.back().keys, stopped.done);
+  EXPECT_EQ(outcome(must_be(recovered())->dek(deks_[650].file, deks_[650].version)),
+            "key-unavailable");
+  EXPECT_EQ(outcome(MasterKeys(*must_be(recovered())).move_to(next_, go_on)), "key-unavailable");
+  ASSERT_TRUE(keys.abandon().ok());
+  EXPECT_TRUE(must_be(keys.set_recovery(recovery_, go_on)).complete);
+  expect_all_keys(*must_be(recovered()));
+}
+
+TEST_F(RecoveryTest, OneAtATimeAndGoneWhenRemoved) {
+  MasterKeys keys(*keyring_);
+  EXPECT_EQ(outcome(keys.remove_recovery()), "not-found");
+  (void)must_be(keys.set_recovery(recovery_, go_on));
+  EXPECT_EQ(outcome(keys.set_recovery(next_, go_on)), "exists");
+  ASSERT_TRUE(keys.remove_recovery().ok());
+  EXPECT_EQ(outcome(recovered()), "not-found");
+  testing::RawDatabase raw(store_.path);
+  EXPECT_EQ(raw.number("SELECT count(*) FROM dek_copies;"), 0);
+  EXPECT_EQ(raw.number("SELECT count(*) FROM meta WHERE name GLOB 'copy:*' OR name GLOB "
+                       "'recovery:*' OR name GLOB 'master:*';"),
+            0);
+}
+
+TEST_F(RecoveryTest, AMasterKeyThatCantUnwrapIsNone) {
+  recovery_.fail_after(1);
+  EXPECT_EQ(outcome(MasterKeys(*keyring_).set_recovery(recovery_, go_on)), "key-unavailable");
+  EXPECT_EQ(outcome(recovered()), "not-found");
+}
+
+TEST_F(RecoveryTest, AnotherMasterKeyOrAnotherKeyOpensNothing) {
+  (void)must_be(MasterKeys(*keyring_).set_recovery(recovery_, go_on));
+  const KeystorePeek peek = must_be(Keyring::peek(store_.path));
+  EXPECT_EQ(outcome(RecoveredKms::open(next_, *peek.recovery, store_.id, peek.master)), "corrupt");
+  // Anybody can seal keys of his own to the public key. None is taken for the store's.
+  const KeyContext place = KeyContext::of_policy_key(store_.id);
+  const ByteVector forged =
+      must_be(seal_copy(peek.recovery->public_key, place, SecretBytes::random(32)));
+  const Dek& target = deks_.front();
+  KeyContext dek_place = place;
+  dek_place.purpose = KeyContext::Purpose::kDek;
+  dek_place.scope = kRootScope;
+  dek_place.file = target.file;
+  const ByteVector forged_dek =
+      must_be(seal_copy(peek.recovery->public_key, dek_place, SecretBytes::random(32)));
+  keyring_.reset();
+  testing::RawDatabase(store_.path)
+      .run("UPDATE dek_copies SET wrapped = x'" + to_hex(forged_dek) + "' WHERE file_id = x'" +
+           target.file.hex() + "';");
+  EXPECT_EQ(outcome(must_be(recovered())->dek(target.file, target.version)), "key-unavailable");
+  testing::RawDatabase(store_.path)
+      .run("UPDATE meta SET value = x'" + to_hex(forged) + "' WHERE name = 'copy:2:policy_key';");
+  EXPECT_EQ(outcome(recovered()), "corrupt");
+}
+
+TEST_F(RecoveryTest, KeysThatWereNeverUsedLeaveNoCopies) {
+  (void)must_be(MasterKeys(*keyring_).set_recovery(recovery_, go_on));
+  std::vector<FileId> unused;
+  for (const Dek& dek : must_be(keyring_->make_deks(kRootScope, 5))) unused.push_back(dek.file);
+  testing::RawDatabase raw(store_.path);
+  EXPECT_EQ(raw.number("SELECT count(*) FROM dek_copies;"), 705);
+  ASSERT_TRUE(keyring_->discard_deks(unused).ok());
+  EXPECT_EQ(raw.number("SELECT count(*) FROM dek_copies;"), 700);
+}
+
 class RewrapTest : public ::testing::Test {
  protected:
   RewrapTest() : store_(TestStore::Options{.root_wrap = Wrap::kDirect, .root_selectors = {}}) {
