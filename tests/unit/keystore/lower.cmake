@@ -9,8 +9,9 @@ coffer_unit_test(unit_base
 
 coffer_unit_test(unit_crypto
   SOURCES crypto/aead_bounds_test.cc crypto/aead_engine_test.cc crypto/aead_test.cc
-          crypto/aead_vectors_test.cc crypto/box_test.cc crypto/digest_test.cc crypto/hpke_test.cc crypto/kdf_test.cc
-          crypto/locked_heap_limits_test.cc crypto/locked_heap_test.cc crypto/random_test.cc
+          crypto/aead_vectors_test.cc crypto/box_test.cc crypto/digest_test.cc crypto/hpke_test.cc
+          crypto/kdf_test.cc crypto/locked_heap_limits_test.cc crypto/locked_heap_test.cc crypto/random_test.cc
+          crypto/rsa_signature_test.cc
           crypto/secret_bytes_test.cc crypto/signature_test.cc crypto/siv_test.cc
           ${PROJECT_SOURCE_DIR}/tests/support/privileges.cc
           ${PROJECT_SOURCE_DIR}/tests/support/vectors.cc
@@ -24,11 +25,10 @@ coffer_unit_test(unit_db
   LINKS coffer_db)
 
 coffer_unit_test(unit_kms
-  SOURCES kms/bounded_kms_test.cc kms/http_client_test.cc kms/key_context_test.cc kms/key_file_test.cc
-          kms/kms_check_test.cc kms/master_kms_contract.cc kms/passphrase_test.cc kms/patient_kms_test.cc
-          kms/pkcs11_test.cc kms/secret_text_test.cc kms/secrets_in_memory_test.cc kms/soft_token.cc kms/soft_tpm.cc
-          kms/tpm2_bus_test.cc kms/tpm2_record_test.cc kms/tpm2_test.cc kms/transit_server.cc kms/vault_kms_test.cc
-          kms/vault_session_test.cc
+  SOURCES kms/bounded_kms_test.cc kms/http_client_test.cc kms/key_context_test.cc kms/key_file_test.cc kms/kms_check_test.cc
+          kms/master_kms_contract.cc kms/passphrase_test.cc kms/patient_kms_test.cc kms/pkcs11_test.cc kms/secret_text_test.cc
+          kms/secrets_in_memory_test.cc kms/soft_token.cc kms/soft_tpm.cc kms/tpm2_bus_test.cc kms/tpm2_record_test.cc kms/tpm2_test.cc
+          kms/transit_server.cc kms/vault_kms_test.cc kms/vault_session_test.cc
           ${PROJECT_SOURCE_DIR}/tests/support/keystore_fake_kms.cc
           ${PROJECT_SOURCE_DIR}/tests/support/memory_scan.cc
           ${PROJECT_SOURCE_DIR}/tests/support/privileges.cc
