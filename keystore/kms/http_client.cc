@@ -95,7 +95,7 @@ bool is_loopback(const std::string& host) {
 /// For messages.
 std::string without_query(const std::string& url) { return url.substr(0, url.find('?')); }
 
-Result<void> check_url(const std::string& text, bool plain_http) {
+Result<void> check_url(const std::string& text, const HttpSettings& settings) {
   const std::unique_ptr<CURLU, UrlFree> url(::curl_url());
   if (url == nullptr) throw std::bad_alloc();
   const bool parsed = ::curl_url_set(url.get(), CURLUPART_URL, text.c_str(), 0) == CURLUE_OK;
@@ -104,7 +104,10 @@ Result<void> check_url(const std::string& text, bool plain_http) {
       (scheme != "https" && scheme != "http"))
     return Error{Code::kInvalid, 0, "no URL that can be asked"};
   if (scheme == "https") return {};
-  if (plain_http && is_loopback(part_of(url.get(), CURLUPART_HOST))) return {};
+  const std::string host = part_of(url.get(), CURLUPART_HOST);
+  const auto& hosts = settings.plain_http_hosts;
+  if (settings.plain_http && (is_loopback(host) || std::ranges::find(hosts, host) != hosts.end()))
+    return {};
   return Error{Code::kInvalid, 0,
                without_query(text) + ": plain http is for loopback addresses; use https"};
 }
@@ -292,7 +295,7 @@ class HttpClient::Handle {
     set(CURLOPT_TIMEOUT_MS, static_cast<long>(timeout.count()));
     // A resolver that hangs is left to itself.
     set(CURLOPT_QUICK_EXIT, 1L);
-    // What is in plain text stays on this machine.
+    // What is in plain text goes to this machine or its link.
     if (url.starts_with("http:")) set(CURLOPT_NOPROXY, "*");
   }
 
@@ -344,7 +347,7 @@ void HttpClient::put_back(std::unique_ptr<Handle> handle) const {
 
 Result<HttpResponse> HttpClient::send(const HttpRequest& request,
                                       std::chrono::steady_clock::time_point until) const {
-  TRY(check_url(request.url, settings_.plain_http));
+  TRY(check_url(request.url, settings_));
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       until - std::chrono::steady_clock::now());
   if (left.count() <= 0)

@@ -33,7 +33,8 @@ struct HttpSettings {
   std::string client_cert;  ///< PEM files, both or none
   std::string client_key;
   std::string pin_sha256;   ///< base64 of SHA-256 of the server's public key, besides the above
-  bool plain_http = false;  ///< allowed, to loopback addresses alone
+  bool plain_http = false;  ///< allowed, to loopback addresses and these alone
+  std::vector<std::string> plain_http_hosts = {};  ///< a cloud's metadata server, link-local
   std::chrono::milliseconds connect_timeout{4000};
   std::chrono::milliseconds timeout{8000};  ///< a whole call
   std::size_t most = 1U << 20U;             ///< bytes of an answer's body, and of its headers

@@ -23,8 +23,10 @@ Bytes first_line(Bytes text) {
   return text.first(length);
 }
 
-Result<SecretBytes> read_some(const std::string& what, const std::string& path, std::size_t most,
-                              Readers readers) {
+}  // namespace
+
+Result<SecretBytes> read_secret_file(const std::string& what, const std::string& path,
+                                     std::size_t most, Readers readers) {
   const auto unavailable = [&](int reason, const std::string& why = {}) {
     return Error{Code::kKeyUnavailable, reason, what + " " + path + why};
   };
@@ -47,11 +49,9 @@ Result<SecretBytes> read_some(const std::string& what, const std::string& path, 
   return SecretBytes::copy_of(text.expose().first(*length));
 }
 
-}  // namespace
-
 Result<SecretBytes> read_private_file(const std::string& what, const std::string& path,
                                       std::size_t most) {
-  return read_some(what, path, most, Readers::kOwner);
+  return read_secret_file(what, path, most, Readers::kOwner);
 }
 
 Result<SecretBytes> secret_line(const std::string& what, Bytes text) {
@@ -63,7 +63,7 @@ Result<SecretBytes> secret_line(const std::string& what, Bytes text) {
 
 Result<SecretBytes> read_secret_line(const std::string& what, const std::string& path,
                                      Readers readers) {
-  const SecretBytes text = TRY(read_some(what, path, kMostOfSecret, readers));
+  const SecretBytes text = TRY(read_secret_file(what, path, kMostOfSecret, readers));
   return secret_line(what + " " + path, text.expose());
 }
 

@@ -7,14 +7,17 @@
 
 namespace coffer {
 
+/// Who may be able to read a file that holds a credential. In a pod, everybody there can.
+enum class Readers { kOwner, kAnybody };
+
 /// What is in a file that holds a secret: its first `most` bytes, or all if there are fewer. It has
 /// to be a regular file of ours or root's that nobody else can read. kKeyUnavailable, with the
 /// remedy, if it is not; `what` is the words for it ("PIN file").
 Result<SecretBytes> read_private_file(const std::string& what, const std::string& path,
                                       std::size_t most);
-
-/// Who may be able to read a file that holds a credential. In a pod, everybody there can.
-enum class Readers { kOwner, kAnybody };
+/// Likewise of a file that these may read.
+Result<SecretBytes> read_secret_file(const std::string& what, const std::string& path,
+                                     std::size_t most, Readers readers);
 
 /// The first line of a file that holds a credential (a token, a secret id, a JWT): plain text
 /// (is_plain_text), up to 16 KiB of it. kKeyUnavailable as read_private_file.

@@ -64,6 +64,35 @@ SecretBytes to_secret_base64(Bytes bytes) {
   return text;
 }
 
+SecretBytes to_secret_base64url(Bytes bytes) {
+  SecretBytes text = to_secret_base64(bytes);
+  for (std::uint8_t& letter : text.expose()) {
+    if (letter == '+') letter = '-';
+    if (letter == '/') letter = '_';
+  }
+  return SecretBytes::copy_of(text.expose().first((bytes.size() * 4 + 2) / 3));
+}
+
+SecretBytes to_secret_form(Bytes text) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  constexpr std::string_view kPlain = "-._";
+  SecretBytes out(text.size() * 3);
+  std::size_t length = 0;
+  const auto add = [&](char letter) { out.expose()[length++] = static_cast<std::uint8_t>(letter); };
+  for (const std::uint8_t byte : text) {
+    const char letter = static_cast<char>(byte);
+    if ((letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') ||
+        (letter >= '0' && letter <= '9') || kPlain.find(letter) != std::string_view::npos) {
+      add(letter);
+    } else {
+      add('%');
+      add(kDigits[byte >> 4U]);
+      add(kDigits[byte & 15U]);
+    }
+  }
+  return SecretBytes::copy_of(out.expose().first(length));
+}
+
 Result<SecretBytes> from_secret_base64(Bytes text) {
   const Error malformed{Code::kInvalid, 0, "not base64"};
   if (text.size() % 4 != 0) return malformed;
@@ -111,6 +140,59 @@ Result<SecretBytes> take_secret_member(MutableBytes json, std::string_view name)
   SecretBytes secret = SecretBytes::copy_of(*found);
   std::ranges::fill(*found, std::uint8_t{'*'});
   return secret;
+}
+
+Result<SecretBytes> take_secret_if_there(MutableBytes json, std::string_view name) {
+  if (as_text(json).find("\"" + std::string(name) + "\"") == std::string_view::npos)
+    return SecretBytes();
+  return take_secret_member(json, name);
+}
+
+Result<SecretBytes> without_escapes(Bytes json_string) {
+  constexpr std::string_view kEscapes = "\"\\/bfnrt";
+  constexpr std::string_view kMeant = "\"\\/\b\f\n\r\t";
+  constexpr std::string_view kHex = "0123456789abcdef";
+  const Error malformed{Code::kInvalid, 0, "no JSON string of ASCII"};
+  SecretBytes out(json_string.size());
+  std::size_t length = 0;
+  for (std::size_t at = 0; at < json_string.size(); ++at) {
+    std::uint32_t letter = json_string[at];
+    if (letter == '\\') {
+      if (++at == json_string.size()) return malformed;
+      const std::size_t escape = kEscapes.find(static_cast<char>(json_string[at]));
+      if (escape != std::string_view::npos) {
+        letter = static_cast<std::uint8_t>(kMeant[escape]);
+      } else {
+        if (json_string[at] != 'u' || json_string.size() - at < 5) return malformed;
+        letter = 0;
+        for (int i = 0; i < 4; ++i) {
+          const std::size_t digit = kHex.find(static_cast<char>(json_string[++at] | 0x20U));
+          if (digit == std::string_view::npos) return malformed;
+          letter = letter << 4U | static_cast<std::uint32_t>(digit);
+        }
+      }
+    }
+    if (letter > 0x7e) return malformed;
+    out.expose()[length++] = static_cast<std::uint8_t>(letter);
+  }
+  return SecretBytes::copy_of(out.expose().first(length));
+}
+
+Result<SecretBytes> from_secret_pem(Bytes text, std::string_view label) {
+  const Error malformed{Code::kInvalid, 0, "no PEM of this kind"};
+  const std::string begin = "-----BEGIN " + std::string(label) + "-----";
+  const std::string end = "-----END " + std::string(label) + "-----";
+  const std::string_view all = as_text(text);
+  const std::size_t from = all.find(begin);
+  const std::size_t to = all.find(end);
+  if (from != 0 || to == std::string_view::npos || to < begin.size()) return malformed;
+  if (skip_space(text, to + end.size()) != text.size()) return malformed;
+  const Bytes lines = text.subspan(begin.size(), to - begin.size());
+  SecretBytes letters(lines.size());
+  const auto kept = std::ranges::copy_if(lines, letters.expose().begin(),
+                                         [](std::uint8_t letter) { return !is_space(letter); });
+  return from_secret_base64(
+      letters.expose().first(static_cast<std::size_t>(kept.out - letters.expose().begin())));
 }
 
 bool is_plain_text(Bytes text) {

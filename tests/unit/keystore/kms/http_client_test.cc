@@ -145,6 +145,18 @@ TEST_F(Http, PlainTextIsForLoopbackAndWhoAsksForIt) {
   EXPECT_EQ(get(plain)->status, 200);
 }
 
+TEST_F(Http, PlainTextForHostsThatAreNamed) {
+  settings_.plain_http_hosts = {"192.0.2.1"};
+  EXPECT_EQ(get("http://192.0.2.1/").error().code, Code::kInvalid) << "not asked for";
+  settings_.plain_http = true;
+  settings_.connect_timeout = settings_.timeout = milliseconds(100);
+  EXPECT_EQ(get("http://192.0.2.1/").error().code, Code::kKmsUnavailable) << "it is asked";
+  EXPECT_EQ(get("http://192.0.2.1:8080/").error().code, Code::kKmsUnavailable);
+  for (const char* const other : {"http://192.0.2.10/", "http://192.0.2.1.example.com/",
+                                  "http://x.192.0.2.1/", "http://user@192.0.2.1/"})
+    EXPECT_EQ(get(other).error().code, Code::kInvalid) << other;
+}
+
 TEST_F(Http, TheProxyOfTheEnvironment) {
   serve();
   testing::set_variable("https_proxy", "http://127.0.0.1:1");

@@ -57,5 +57,63 @@ TEST(SecretText, PlainText) {
     EXPECT_FALSE(is_plain_text(as_bytes(odd))) << odd;
 }
 
+TEST(SecretText, Base64OfUrls) {
+  const std::pair<const char*, const char*> known[] = {
+      {"", ""}, {"f", "Zg"}, {"fo", "Zm8"}, {"foo", "Zm9v"}};
+  for (const auto& [plain, encoded] : known)
+    EXPECT_EQ(text_of(to_secret_base64url(as_bytes(plain))), encoded);
+  EXPECT_EQ(text_of(to_secret_base64url(ByteVector{0xfb, 0xff, 0xbf})), "-_-_");
+}
+
+TEST(SecretText, ValuesOfForms) {
+  EXPECT_EQ(text_of(to_secret_form(as_bytes(""))), "");
+  EXPECT_EQ(text_of(to_secret_form(as_bytes("aZ09-._"))), "aZ09-._");
+  EXPECT_EQ(text_of(to_secret_form(as_bytes("1//x+y=&~ \n\xff"))),
+            "1%2F%2Fx%2By%3D%26%7E%20%0A%FF");
+}
+
+TEST(SecretText, AMemberThatMayNotBeThere) {
+  std::string json = R"({"a":"1","b":"2"})";
+  const auto take = [&json](const char* name) {
+    const auto taken =
+        take_secret_if_there({reinterpret_cast<std::uint8_t*>(json.data()), json.size()}, name);
+    return taken ? text_of(*taken) : "none";
+  };
+  EXPECT_EQ(take("b"), "2");
+  EXPECT_EQ(json, R"({"a":"1","b":"*"})");
+  EXPECT_EQ(take("c"), "");
+  json = R"({"a":1})";
+  EXPECT_EQ(take("a"), "none");
+  json = R"({"a":"1","a":"2"})";
+  EXPECT_EQ(take("a"), "none");
+}
+
+TEST(SecretText, EscapesOfJson) {
+  const auto undone = [](std::string_view text) {
+    const auto plain = without_escapes(as_bytes(text));
+    return plain ? text_of(*plain) : "none";
+  };
+  EXPECT_EQ(undone(R"(a\n\"\\\/\u003d\u003D\tb)"), "a\n\"\\/==\tb");
+  EXPECT_EQ(undone(""), "");
+  for (const char* const odd : {"\\", "\\x", "\\u003", "\\u00g0", "\\u00e9", "\xc3\xa9"})
+    EXPECT_EQ(undone(odd), "none") << odd;
+}
+
+TEST(SecretText, Pem) {
+  const auto decoded = [](const std::string& text) {
+    const auto bytes = from_secret_pem(as_bytes(text), "X KEY");
+    return bytes ? text_of(*bytes) : "none";
+  };
+  const std::string begin = "-----BEGIN X KEY-----";
+  const std::string end = "-----END X KEY-----";
+  EXPECT_EQ(decoded(begin + "\nZm9v\r\nYmFy\n" + end + "\n\n"), "foobar");
+  EXPECT_EQ(decoded(begin + end), "");
+  for (const std::string& odd :
+       {std::string(), begin, end, "x" + begin + "\nZm9v\n" + end, begin + "\nZm9\n" + end,
+        begin + "\nZm9v\n" + end + "x", end + "\nZm9v\n" + begin,
+        std::string("-----BEGIN Y KEY-----\nZm9v\n-----END Y KEY-----")})
+    EXPECT_EQ(decoded(odd), "none") << odd;
+}
+
 }  // namespace
 }  // namespace coffer
