@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "keystore/kms/bounded_kms.h"
+#include "keystore/kms/gcp_kms.h"
 #include "keystore/kms/local_kms.h"
 #include "keystore/kms/patient_kms.h"
 #include "keystore/kms/pkcs11_kms.h"
@@ -77,6 +78,8 @@ constexpr std::array kProviders = {
     Provider{"tpm2:", "tpm2:", tpm2_may_ask, false, true, create_tpm2_master, open_tpm2_master},
     Provider{"hcvault://HOST/MOUNT/keys/NAME", "hcvault://", never, true, true, create_vault_master,
              open_vault_master},
+    Provider{"gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K", "gcp-kms://", never, true,
+             true, create_gcp_master, open_gcp_master},
 };
 
 /// Null for a URI that none knows.

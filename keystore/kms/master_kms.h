@@ -89,8 +89,9 @@ class MasterKms {
 using PassphraseSource = std::function<Result<SecretBytes>(bool confirm)>;
 
 /// Makes a new master key, or takes up an existing one, for `uri` (`local:PATH`, `passphrase:`,
-/// `pkcs11:TOKEN-URI`, `tpm2:OPTIONS`, `hcvault://HOST/MOUNT/keys/NAME`). `describe` then has it in
-/// the form to be kept on record. kInvalid for a URI that no provider knows.
+/// `pkcs11:TOKEN-URI`, `tpm2:OPTIONS`, `hcvault://HOST/MOUNT/keys/NAME`,
+/// `gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K`). `describe` then has it in the form
+/// to be kept on record. kInvalid for a URI that no provider knows.
 Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
                                                  const PassphraseSource& passphrase);
 

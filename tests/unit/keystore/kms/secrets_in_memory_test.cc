@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <string>
@@ -17,12 +18,14 @@
 #include "keystore/base/atomic_file.h"
 #include "keystore/base/unique_fd.h"
 #include "keystore/crypto/kdf.h"
+#include "keystore/kms/gcp_kms.h"
 #include "keystore/kms/master_kms.h"
 #include "keystore/kms/secret_text.h"
 #include "keystore/kms/tpm2_seal.h"
 #include "keystore/kms/vault_kms.h"
 #include "tests/support/memory_scan.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/keystore/kms/gcp_server.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
 #include "tests/unit/keystore/kms/soft_tpm.h"
 #include "tests/unit/keystore/kms/transit_server.h"
@@ -203,6 +206,50 @@ TEST_F(SecretsInMemory, KeysOnTheirWayToVault) {
   EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(text.expose().first(20))), 0U) << "as text";
   const HiddenNeedle token(as_bytes("X-Vault-Token: hvs."));
   EXPECT_EQ(count_in_ordinary_memory(token), 0U) << "the token";
+}
+
+/// The number of this many bytes at `at`, as OpenSSL has it: least byte first.
+SecretBytes reversed(Bytes der, std::size_t at, std::size_t length) {
+  SecretBytes out(length);
+  std::ranges::reverse_copy(der.subspan(at, length), out.expose().begin());
+  return out;
+}
+
+/// Besides keys and tokens: the private key of a service account, from its file to a signature.
+TEST_F(SecretsInMemory, KeysOnTheirWayToGoogle) {
+  if (!testing::have_transit_server()) COFFER_SKIP("no Python with cryptography");
+  keep_freed = false;
+  testing::GcpServer server;
+  server.ask(
+      {{"do", "service_account_file"}, {"email", testing::GcpServer::kNode}, {"name", "key.json"}});
+  testing::set_variable("GOOGLE_APPLICATION_CREDENTIALS", server.file("key.json"));
+  const auto throwaway = GcpKms::open(testing::GcpServer::uri(), "");
+  ASSERT_TRUE(throwaway.ok()) << throwaway.error().message();
+  ASSERT_TRUE((*throwaway)->unwrap(*(*throwaway)->wrap(SecretBytes::random(32), {}), {}).ok());
+  keep_freed = true;
+  const auto master = GcpKms::open(testing::GcpServer::uri(), "");
+  ASSERT_TRUE(master.ok()) << master.error().message();
+  const SecretBytes key = SecretBytes::random(32);
+  const auto wrapped = (*master)->wrap(key, {});
+  ASSERT_TRUE(wrapped.ok()) << wrapped.error().message();
+  ASSERT_TRUE((*master)->unwrap(*wrapped, {}).ok());
+  const SecretBytes text = to_secret_base64(key.expose());
+  EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(key.expose().first(16))), 0U) << "the key";
+  EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(text.expose().first(20))), 0U) << "as text";
+  for (const char* const secret : {"Authorization: Bearer ya29.", "assertion=eyJ"})
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(as_bytes(secret))), 0U) << secret;
+  const auto file = GcpCredentialsFile::read(server.file("key.json"));
+  ASSERT_TRUE(file.ok()) << file.error().message();
+  const auto pem = without_escapes(file->private_key.expose());
+  const auto der = from_secret_pem(pem->expose(), "PRIVATE KEY");
+  ASSERT_TRUE(der.ok());
+  // Past the public numbers: d, and the primes.
+  for (const std::size_t at : {330U, 450U, 600U, 700U, 800U, 1000U}) {
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(der->expose().subspan(at, 16))), 0U) << at;
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(reversed(der->expose(), at, 16).expose())), 0U)
+        << at;
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(pem->expose().subspan(at, 16))), 0U) << at;
+  }
 }
 
 }  // namespace

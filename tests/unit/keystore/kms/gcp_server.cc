@@ -1,0 +1,121 @@
+#include "tests/unit/keystore/kms/gcp_server.h"
+
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "keystore/base/atomic_file.h"
+#include "tests/unit/keystore/kms/transit_server.h"
+
+namespace coffer::testing {
+namespace {
+
+void forget_settings() {
+  for (const char* const name :
+       {"GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_QUOTA_PROJECT", "GCE_METADATA_HOST",
+        "CLOUDSDK_CONFIG", "COFFER_GCP_ENDPOINT", "COFFER_GCP_KEYS", "COFFER_GCP_CA_FILE",
+        "COFFER_GCP_PIN_SHA256", "COFFER_GCP_CONFIG", "https_proxy", "HTTPS_PROXY", "http_proxy",
+        "no_proxy"}) {
+    ::unsetenv(name);
+  }
+}
+
+}  // namespace
+
+GcpServer::GcpServer() {
+  start("good");
+  forget_settings();
+  set_variable("COFFER_GCP_ENDPOINT", url());
+  set_variable("COFFER_GCP_CA_FILE", file("ca.pem"));
+  set_variable("GCE_METADATA_HOST", plain_host());
+  set_variable("CLOUDSDK_CONFIG", file("nothing"));
+  make_key("master");
+  ask({{"do", "allow"}, {"principal", kNode}, {"resource", kRing}});
+  ask({{"do", "attach"}, {"email", kNode}});
+}
+
+GcpServer::~GcpServer() { forget_settings(); }
+
+void GcpServer::start(const std::string& certificate) {
+  process_.emplace(
+      COFFER_GCP_SERVER,
+      std::vector<std::string>{dir_.path(), "--port", std::to_string(port_), "--plain-port",
+                               std::to_string(plain_), "--certificate", certificate});
+  port_ = process_->beginning().at("port");
+  plain_ = process_->beginning().at("plain_port");
+  pin_ = process_->beginning().at("pin");
+}
+
+void GcpServer::restart(const std::string& certificate) {
+  stop();
+  start(certificate);
+}
+
+nlohmann::json GcpServer::api(const std::string& path, const nlohmann::json& body,
+                              const std::string& method, const nlohmann::json& query) {
+  return ask({{"do", "api"},
+              {"path", std::string(kRing) + path},
+              {"method", method},
+              {"body", body},
+              {"query", query}});
+}
+
+void GcpServer::make_key(const std::string& name, const std::string& purpose) {
+  api("/cryptoKeys", {{"purpose", purpose}}, "POST", {{"cryptoKeyId", name}});
+}
+
+void GcpServer::rotate(const std::string& name) {
+  const std::string path = "/cryptoKeys/" + name;
+  const std::string made = api(path + "/cryptoKeyVersions").at("name");
+  api(path + ":updatePrimaryVersion", {{"cryptoKeyVersionId", made.substr(made.rfind('/') + 1)}});
+}
+
+void GcpServer::set_state(int version, const std::string& state, const std::string& name) {
+  api("/cryptoKeys/" + name + "/cryptoKeyVersions/" + std::to_string(version), {{"state", state}},
+      "PATCH");
+}
+
+void GcpServer::trouble(const std::string& kind, const std::string& path, int times) {
+  ask({{"do", "trouble"}, {"kind", kind}, {"path", path}, {"times", times}});
+}
+
+std::vector<nlohmann::json> GcpServer::requests(const std::string& path) {
+  std::vector<nlohmann::json> found;
+  for (const auto& request : ask({{"do", "seen"}})) {
+    if (request.at("path").get<std::string>().find(path) != std::string::npos)
+      found.push_back(request);
+  }
+  return found;
+}
+
+void GcpServer::use_credentials(const nlohmann::json& content) {
+  set_variable("GOOGLE_APPLICATION_CREDENTIALS", write("credentials.json", content.dump(2)));
+}
+
+void GcpServer::use_service_account() {
+  use_credentials(ask({{"do", "service_account"}, {"email", kNode}}));
+}
+
+void GcpServer::use_federation(const nlohmann::json& source, bool impersonate) {
+  nlohmann::json content = {{"type", "external_account"},
+                            {"audience", ask({{"do", "audience"}})},
+                            {"subject_token_type", "urn:ietf:params:oauth:token-type:jwt"},
+                            {"token_url", url() + "/v1/token"},
+                            {"credential_source", source}};
+  if (impersonate) {
+    content["service_account_impersonation_url"] =
+        url() + "/v1/projects/-/serviceAccounts/" + kNode + ":generateAccessToken";
+  }
+  use_credentials(content);
+}
+
+std::string GcpServer::write(const std::string& name, const std::string& content,
+                             unsigned mode) const {
+  const std::string path = dir_.file(name);
+  if (!replace_file(path, as_bytes(content), 0600) || ::chmod(path.c_str(), mode) != 0)
+    throw std::runtime_error(path);
+  return path;
+}
+
+}  // namespace coffer::testing
