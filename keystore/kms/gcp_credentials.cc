@@ -140,7 +140,10 @@ Result<BearerToken> GcpCredentials::from_metadata(Time until) const {
 Result<std::string> GcpCredentials::identity(Time until) const {
   if (file_.empty()) {
     const auto response = TRY(ask_metadata("email", until));
-    return std::string(as_text(response.body.expose()));
+    const Bytes email = response.body.expose();
+    if (email.empty() || email.size() > 200 || !is_plain_text(email))
+      return Error{Code::kKmsUnavailable, 0, "the metadata server does not say who we are"};
+    return std::string(as_text(email));
   }
   const GcpCredentialsFile file = TRY(GcpCredentialsFile::read(file_));
   const std::string account = account_in(file.text_or_nothing("service_account_impersonation_url"));

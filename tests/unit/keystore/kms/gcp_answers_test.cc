@@ -101,6 +101,17 @@ TEST_F(GcpAnswers, EachErrorHasItsCause) {
   }
 }
 
+/// A login counts towards the time that a call has.
+TEST_F(GcpAnswers, OnesThatDoNotComeInTime) {
+  server_->ask({{"do", "expire"}});
+  server_->trouble("hang", "/computeMetadata/");
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(unwrapped(), "kms-unavailable");
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(20)) << "of the 25";
+  server_->ask({{"do", "calm"}});
+  EXPECT_EQ(unwrapped(), "ok");
+}
+
 TEST_F(GcpAnswers, APlaintextThatIsNone) {
   const auto answer = [](const ByteVector& plain) {
     return "body:{\"plaintext\":\"" + std::string(as_text(to_secret_base64(plain).expose())) +

@@ -77,6 +77,10 @@ TEST_F(GcpLogin, TheMetadataServer) {
   server_->seen("");
   EXPECT_EQ(wrapping(*master), "ok");
   EXPECT_EQ(server_->seen("/token"), 1U) << "one more";
+  server_->trouble("status:200:\x1b[2J", "/email");
+  EXPECT_EQ(we_are(), "nobody");
+  server_->trouble("body:\x1b[2J", "/email");
+  EXPECT_EQ(we_are(), "nobody");
   server_->ask({{"do", "attach"}, {"email", ""}});
   EXPECT_EQ(outcome(), "key-unavailable");
   EXPECT_NE(words().find("attach one"), std::string::npos) << words();
