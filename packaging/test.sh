@@ -18,6 +18,25 @@ build_root=${COFFER_BUILD_ROOT:-$root_dir/build}
 
 install_packages "${build_packages[@]}" "${test_packages[@]}"
 
+# Where a machine has node and npm from elsewhere, those do.
+node_packages=()
+command -v node >/dev/null || node_packages+=(nodejs)
+command -v npm >/dev/null || node_packages+=(npm)
+install_packages "${node_packages[@]}"
+
+# Clients that others wrote, from npm's registry; without it those tests are skipped.
+export COFFER_TEST_CLIENTS=${COFFER_TEST_CLIENTS:-$build_root/clients}
+fetch_clients() {
+  mkdir -p "$COFFER_TEST_CLIENTS"
+  cp "$root_dir"/tests/clients/package*.json "$COFFER_TEST_CLIENTS"
+  (cd "$COFFER_TEST_CLIENTS" && npm ci --ignore-scripts --no-audit --no-fund)
+}
+say "Clients for the tests"
+if ! fetch_clients && [ -n "${COFFER_REQUIRE_ALL_TESTS:-}" ]; then
+  echo "npm ci failed, and COFFER_REQUIRE_ALL_TESTS is set" >&2
+  exit 1
+fi
+
 # run_tests DIRECTORY [CTEST ARGUMENT…]
 run_tests() {
   local directory=$1

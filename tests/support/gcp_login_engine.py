@@ -19,6 +19,7 @@ from transit_pki import subject_of_jwt
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+GOOGLES_OWN = "https://oauth2.googleapis.com/token"
 SCOPES = {"https://www.googleapis.com/auth/cloudkms", "https://www.googleapis.com/auth/cloud-platform"}
 OUT_OF_TIME = ("Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. "
                "Check your iat and exp values in the JWT claim.")
@@ -93,6 +94,14 @@ class Logins:
             return self._answer(known[0], scope="https://www.googleapis.com/auth/cloud-platform", id_token="eyJ.an.id-token")
         raise NoToken("unsupported_grant_type", f"Invalid grant_type: {form.get('grant_type')}")
 
+    @staticmethod
+    def _verifies(pem: bytes, signed: str, signature: str) -> bool:
+        try:
+            serialization.load_pem_public_key(pem).verify(_unurl(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        except InvalidSignature:
+            return False
+        return True
+
     def _asserted(self, text: str, own_url: str) -> str:
         try:
             signed, _, signature = text.rpartition(".")
@@ -102,12 +111,11 @@ class Logins:
         account = self.accounts.get(claims.get("iss"))
         if account is None:
             raise NoToken("invalid_grant", "Invalid grant: account not found")
-        try:
-            key = serialization.load_pem_public_key(account[header["kid"]])
-            key.verify(_unurl(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-        except (KeyError, InvalidSignature) as failure:
-            raise NoToken("invalid_grant", "Invalid JWT Signature.") from failure
-        if header["alg"] != "RS256" or claims.get("aud") != own_url:
+        # It need not say which key it was.
+        keys = [account.get(header["kid"])] if "kid" in header else list(account.values())
+        if not any(pem and self._verifies(pem, signed, signature) for pem in keys):
+            raise NoToken("invalid_grant", "Invalid JWT Signature.")
+        if header["alg"] != "RS256" or claims.get("aud") not in (own_url, GOOGLES_OWN):
             raise NoToken("invalid_grant", "Invalid JWT: Failed audience check.")
         if not set(claims.get("scope", "").split()) & SCOPES:
             raise NoToken("invalid_scope", "Invalid OAuth scope or ID token audience provided.")
