@@ -168,10 +168,10 @@ void add_init_command(CLI::App& app, ChosenCommand& chosen) {
       *app.add_subcommand("init", "Make a store, with a root scope granted to whoever runs this");
   const auto options = std::make_shared<InitOptions>();
   verb.add_option("STORE", options->store, "A new or empty directory")->required();
-  verb.add_option(
-      "--kms", options->kms,
-      "Where the master key lives: local:PATH, passphrase:, pkcs11:TOKEN-URI, tpm2: or\n"
-      "hcvault://HOST/MOUNT/keys/NAME");
+  verb.add_option("--kms", options->kms,
+                  "Where the master key lives: local:PATH, passphrase:, pkcs11:TOKEN-URI, tpm2:,\n"
+                  "hcvault://HOST/MOUNT/keys/NAME or\n"
+                  "gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K");
   verb.add_option("--keystore", options->keystore, "Put the keystore here, not into the store");
   verb.add_option("--names", options->names, "encrypted or plain")->capture_default_str();
   verb.add_option("--sensitivity", options->sensitivity, "Of the root scope")
