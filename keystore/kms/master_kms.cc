@@ -3,6 +3,7 @@
 #include <array>
 #include <string_view>
 
+#include "keystore/kms/aws_kms.h"
 #include "keystore/kms/bounded_kms.h"
 #include "keystore/kms/gcp_kms.h"
 #include "keystore/kms/local_kms.h"
@@ -80,6 +81,8 @@ constexpr std::array kProviders = {
              open_vault_master},
     Provider{"gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K", "gcp-kms://", never, true,
              true, create_gcp_master, open_gcp_master},
+    Provider{"aws-kms://KEY-ARN", "aws-kms://", never, true, true, create_aws_master,
+             open_aws_master},
 };
 
 /// Null for a URI that none knows.

@@ -1,0 +1,198 @@
+#include "keystore/kms/aws_session.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "keystore/kms/aws_arn.h"
+#include "keystore/kms/aws_sigv4.h"
+#include "keystore/kms/aws_time.h"
+#include "keystore/kms/secret_text.h"
+
+namespace coffer {
+namespace {
+
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+/// They are got anew this long before they end, or in the last quarter of their time.
+constexpr seconds kRenewBefore{300};
+/// Others may help where they were taken once; not those that never were.
+constexpr seconds kHopeless{30};
+/// After they could not be got before their end.
+constexpr seconds kPause{15};
+
+/// AWS takes a date that is 5 minutes off; one that is off by more than a day is not only a clock's
+/// fault.
+constexpr std::int64_t kSlightlyOff = 240;
+constexpr std::int64_t kFarOff = 24L * 3600;
+
+template <std::size_t N>
+bool is_among(const std::string& name, const std::array<std::string_view, N>& names) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+bool may_be_about_time(const std::string& name) {
+  constexpr std::array<std::string_view, 5> kNames = {
+      "InvalidSignatureException", "SignatureDoesNotMatch", "RequestTimeTooSkewed",
+      "RequestExpired", "RequestInTheFuture"};
+  return is_among(name, kNames);
+}
+
+bool may_be_about_credentials(const std::string& name) {
+  constexpr std::array<std::string_view, 6> kNames = {
+      "ExpiredTokenException",       "ExpiredToken",
+      "UnrecognizedClientException", "InvalidClientTokenId",
+      "InvalidSignatureException",   "SignatureDoesNotMatch"};
+  return is_among(name, kNames);
+}
+
+std::string endpoint_of(const AwsSettings& settings, const std::string& region) {
+  if (!settings.kms_endpoint.empty()) return settings.kms_endpoint;
+  return "https://" + aws_host(settings.fips ? "kms-fips" : "kms", region);
+}
+
+std::string member(const HttpResponse& response, const char* name) {
+  const auto json = nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
+  const auto value = json.is_object() ? json.value(name, nlohmann::json()) : nlohmann::json();
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+}  // namespace
+
+struct AwsSession::Held {
+  AwsCredentials credentials;
+  Time since = steady_clock::now();
+  std::atomic<Time> renew_at{Time::max()};
+  Time over_at = Time::max();
+  std::atomic<bool> accepted{false};
+
+  explicit Held(AwsCredentials got) : credentials(std::move(got)) {
+    if (!credentials.lifetime) return;
+    const seconds lifetime = std::clamp(*credentials.lifetime, seconds(0), seconds(1U << 20U));
+    over_at = since + lifetime;
+    renew_at = over_at - std::min(kRenewBefore, lifetime / 4);
+  }
+  [[nodiscard]] bool may_be_stale() const {
+    return accepted || steady_clock::now() >= since + kHopeless;
+  }
+};
+
+AwsSession::AwsSession(AwsSettings settings, const std::string& region)
+    : settings_(std::move(settings)),
+      region_(region),
+      endpoint_(endpoint_of(settings_, region)),
+      chain_(settings_),
+      http_(settings_.http) {}
+AwsSession::~AwsSession() = default;
+
+Result<AwsSession::HeldPtr> AwsSession::get_credentials(Time until) {
+  auto got = std::make_shared<Held>(TRY(chain_.get(until)));
+  MutexLock lock(mutex_);
+  held_ = got;
+  return got;
+}
+
+Result<AwsSession::HeldPtr> AwsSession::credentials(Time until) {
+  HeldPtr now;
+  {
+    MutexLock lock(mutex_);
+    now = held_;
+  }
+  const auto moment = steady_clock::now();
+  if (now == nullptr || moment >= now->over_at) return get_credentials(until);
+  if (moment < now->renew_at.load()) return now;
+  // One asks; the others go on meanwhile, for they are good for a while yet.
+  now->renew_at = moment + kPause;
+  auto renewed = get_credentials(until);
+  return renewed ? renewed : now;
+}
+
+Result<HttpResponse> AwsSession::send(const std::string& operation, const SecretBytes& body,
+                                      const AwsCredentials& credentials, Time until) const {
+  const std::string type = "application/x-amz-json-1.1";
+  const std::string target = "TrentService." + operation;
+  const std::string date = aws_timestamp(clock_.unix_seconds() + ahead_s_.load());
+  const std::string host = endpoint_.substr(endpoint_.find("//") + 2);
+  SigV4Request signed_part{.method = "POST",
+                           .headers = {{"content-type", as_bytes(type)},
+                                       {"host", as_bytes(host)},
+                                       {"x-amz-date", as_bytes(date)},
+                                       {"x-amz-target", as_bytes(target)}},
+                           .body = body.expose()};
+  const SecretBytes& token = credentials.session_token;
+  if (!token.empty()) signed_part.headers.push_back({"x-amz-security-token", token.expose()});
+  const SecretBytes token_header =
+      secret_text({as_bytes("X-Amz-Security-Token: "), token.expose()});
+  HttpRequest request{.method = "POST",
+                      .url = endpoint_ + "/",
+                      .headers = {"Content-Type: " + type, "Host: " + host, "X-Amz-Date: " + date,
+                                  "X-Amz-Target: " + target},
+                      .secret_header = token.empty() ? nullptr : &token_header,
+                      .body = body.clone()};
+  request.headers.push_back("Authorization: " + sigv4_authorization(credentials.access_key_id,
+                                                                    credentials.secret_access_key,
+                                                                    {date, region_, "kms"},
+                                                                    std::move(signed_part)));
+  return http_.send(request, until);
+}
+
+bool AwsSession::set_clock_by(const HttpResponse& response) {
+  const auto date = response.headers.find("date");
+  const auto theirs = date == response.headers.end() ? std::nullopt : parse_http_date(date->second);
+  if (!theirs) return false;
+  const std::int64_t ahead = *theirs - clock_.unix_seconds();
+  if (std::abs(ahead - ahead_s_.load()) < kSlightlyOff || std::abs(ahead) > kFarOff) return false;
+  ahead_s_ = ahead;
+  return true;
+}
+
+Result<HttpResponse> AwsSession::call(const std::string& operation, const SecretBytes& body,
+                                      Time until) {
+  HeldPtr now = TRY(credentials(until));
+  bool clock_was_set = false;
+  bool got_anew = false;
+  while (true) {
+    auto response = TRY(send(operation, body, now->credentials, until));
+    const std::string name = response.status == 200 ? "" : aws_error_name(response);
+    if (!clock_was_set && may_be_about_time(name) && set_clock_by(response)) {
+      clock_was_set = true;
+      continue;
+    }
+    if (!may_be_about_credentials(name)) {
+      if (response.status == 200) now->accepted = true;
+      return response;
+    }
+    if (got_anew || !now->may_be_stale()) return response;
+    got_anew = true;
+    HeldPtr other = TRY(get_credentials(until));
+    if (constant_time_equal(other->credentials.secret_access_key.expose(),
+                            now->credentials.secret_access_key.expose()) &&
+        constant_time_equal(other->credentials.session_token.expose(),
+                            now->credentials.session_token.expose()))
+      return response;
+    now = std::move(other);
+  }
+}
+
+Result<std::string> AwsSession::identity(Time until) {
+  const HeldPtr now = TRY(credentials(until));
+  return now->credentials.source + " (access key " + now->credentials.access_key_id + ")";
+}
+
+std::string aws_error_name(const HttpResponse& response) {
+  std::string name = member(response, "__type");
+  const auto header = response.headers.find("x-amzn-errortype");
+  if (name.empty() && header != response.headers.end()) name = header->second;
+  name = name.substr(0, name.find(':'));
+  name.erase(0, name.rfind('#') + 1);
+  return name.substr(0, 64);
+}
+
+std::string aws_words(const HttpResponse& response) {
+  const std::string lower = member(response, "message");
+  return without_secrets(lower.empty() ? member(response, "Message") : lower);
+}
+
+}  // namespace coffer

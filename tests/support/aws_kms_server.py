@@ -1,0 +1,362 @@
+#!/usr/bin/python3
+"""A stand-in for AWS: KMS and STS over TLS, and on a second port, in plain text, what containers and EC2 machines get credentials from.
+
+    aws_kms_server.py DIRECTORY [--port N] [--metadata-port N]
+
+Keys wrap by AES-256-GCM; requests have to be signed (aws_signature.py); what is refused is refused by AWS's names. What it knows, and the
+certificates, are kept in DIRECTORY, so that one that is started again goes on. On standard output it says {"port": N, …} once it listens.
+Then each line of standard input is a command in JSON, answered by a line (`Commands`); it ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+import urllib.parse
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import aws_signature
+from aws_kms_engine import ACCOUNT, Aws, Key, Refused
+from transit_pki import make_pki, sign_jwt
+
+REGION = "eu-west-1"
+ROOT = "root"
+ROLE = "machine-role"
+CONTAINER_TOKEN = "container-token-of-the-test"
+ROLES = "/latest/meta-data/iam/security-credentials/"
+
+
+class Troubles:
+    """What goes wrong next, for requests whose name holds a text: [name, kind, times left]."""
+
+    def __init__(self) -> None:
+        self.waiting: list[list] = []
+        self.over = threading.Event()
+        self._lock = threading.Lock()
+
+    def add(self, name: str, kind: str, times: int) -> None:
+        with self._lock:
+            self.waiting.append([name, kind, times])
+
+    def clear(self) -> None:
+        with self._lock:
+            self.waiting.clear()
+        self.over.set()
+        self.over = threading.Event()
+
+    def of(self, name: str) -> str:
+        with self._lock:
+            for trouble in self.waiting:
+                if trouble[0] in name and trouble[2] > 0:
+                    trouble[2] -= 1
+                    return trouble[1]
+        return ""
+
+
+class World:
+    """What both servers share, kept on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self.state = directory / "aws.pickle"
+        self.aws = pickle.loads(self.state.read_bytes()) if self.state.exists() else Aws(REGION)
+        self.aws.jwt_key = (directory / "jwt.pub").read_bytes()
+        self.aws.policies[ROOT] = [{"actions": ["*"]}]
+        self.lock = threading.Lock()
+        self.troubles = Troubles()
+        self.seen: list[dict] = []
+        self.metadata_tokens: set[str] = set()
+
+    def save(self) -> None:
+        self.state.write_bytes(pickle.dumps(self.aws))
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as AWS does, or as `Troubles` says."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    server: Server
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return formatdate(self.server.world.aws.now() if timestamp is None else timestamp, usegmt=True)
+
+    def setup(self) -> None:
+        if isinstance(self.request, ssl.SSLSocket):
+            self.request.settimeout(self.timeout)
+            self.request.do_handshake()
+        super().setup()
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def answer(self, status: int, body: Any, kind: str = "application/x-amz-json-1.1", headers: dict[str, str] | None = None) -> None:
+        text = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def refuse(self, refused: Refused) -> None:
+        words = "Message" if refused.name.startswith("AccessDenied") else "message"
+        self.answer(refused.status, {"__type": refused.name, words: refused.words})
+
+    def name_of(self, body: bytes) -> str:
+        """"Decrypt", "AssumeRoleWithWebIdentity", or the path of a metadata service."""
+        target = self.headers.get("X-Amz-Target") or ""
+        if target.startswith("TrentService."):
+            return target.removeprefix("TrentService.")
+        if body.startswith(b"Action=") or b"&Action=" in body:
+            return urllib.parse.parse_qs(body.decode()).get("Action", [""])[0]
+        return self.path
+
+    def serve(self) -> None:
+        world = self.server.world
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        name = self.name_of(body)
+        world.seen.append({"method": self.command, "name": name, "access_key": self.access_key_id(),
+                           "body": body.decode("utf-8", "replace") if "x-amz-target" in self.headers else ""})
+        if trouble := world.troubles.of(name):
+            self.misbehave(trouble, body)
+            return
+        with world.lock:
+            try:
+                if self.server.is_metadata:
+                    self.serve_metadata()
+                elif "X-Amz-Target" in self.headers:
+                    self.serve_kms(name, body)
+                else:
+                    self.serve_sts(name, body)
+            except aws_signature.BadSignature as bad:
+                self.refuse(Refused(bad.name, bad.words))
+            except Refused as refused:
+                self.refuse(refused)
+
+    def access_key_id(self) -> str:
+        return (self.headers.get("Authorization") or "").partition("Credential=")[2].partition("/")[0]
+
+    def principal(self, body: bytes, service: str) -> str:
+        aws = self.server.world.aws
+        claim = aws_signature.Claim.parse(self.headers.get("Authorization") or "")
+        principal = aws.principal_of(claim.access_key_id, self.headers.get("X-Amz-Security-Token") or "")
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        aws_signature.check(claim, aws.access[claim.access_key_id].secret, headers, body, aws.region, service, aws.now())
+        return principal
+
+    def serve_kms(self, operation: str, body: bytes) -> None:
+        if self.headers.get("Content-Type") != "application/x-amz-json-1.1" or self.path != "/":
+            raise Refused("UnknownOperationException")
+        principal = self.principal(body, "kms")
+        try:
+            asked = json.loads(body)
+        except ValueError as failure:
+            raise Refused("SerializationException") from failure
+        said = self.server.world.aws.ask(principal, operation, asked)
+        self.server.world.save()
+        self.answer(200, {} if said is None else said)
+
+    def serve_sts(self, action: str, body: bytes) -> None:
+        aws = self.server.world.aws
+        form = {name: values[0] for name, values in urllib.parse.parse_qs(body.decode()).items()}
+        try:
+            if form.get("Version") != "2011-06-15":
+                raise Refused("InvalidAction", "no such version")
+            if action == "AssumeRoleWithWebIdentity":
+                given = aws.assume_by_web_identity(form)
+                inner = "".join(f"<{name}>{escape(given[key])}</{name}>" for name, key in (
+                    ("AccessKeyId", "AccessKeyId"), ("SecretAccessKey", "SecretAccessKey"), ("SessionToken", "Token"),
+                    ("Expiration", "Expiration")))
+                user = f"<Arn>{form['RoleArn']}/{form['RoleSessionName']}</Arn><AssumedRoleId>x:y</AssumedRoleId>"
+                result = f"<Credentials>{inner}</Credentials><AssumedRoleUser>{user}</AssumedRoleUser>"
+                self.server.world.save()
+            elif action == "GetCallerIdentity":
+                principal = self.principal(body, "sts")
+                result = f"<Arn>{principal}</Arn><UserId>x</UserId><Account>{ACCOUNT}</Account>"
+            else:
+                raise Refused("InvalidAction", f"Could not find operation {action}")
+        except Refused as refused:
+            text = (f"<ErrorResponse><Error><Type>Sender</Type><Code>{refused.name}</Code><Message>{escape(refused.words)}</Message></Error>"
+                    "<RequestId>r</RequestId></ErrorResponse>")
+            self.answer(refused.status, text.encode(), "text/xml")
+            return
+        text = (f'<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{action}Result>{result}</{action}Result>'
+                f"<ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></{action}Response>")
+        self.answer(200, text.encode(), "text/xml")
+
+    def serve_metadata(self) -> None:
+        world = self.server.world
+        if self.path == "/latest/api/token" and self.command == "PUT":
+            token = f"imds-{time.monotonic_ns()}-token-of-the-test"
+            world.metadata_tokens.add(token)
+            self.answer(200 if "X-aws-ec2-metadata-token-ttl-seconds" in self.headers else 400, token.encode(), "text/plain")
+        elif self.path.startswith(ROLES):
+            if self.headers.get("X-aws-ec2-metadata-token") not in world.metadata_tokens:
+                self.answer(401, b"", "text/plain")
+            elif self.path == ROLES:
+                self.answer(200, ROLE.encode(), "text/plain")
+            elif self.path == ROLES + ROLE:
+                given = {"Code": "Success", "LastUpdated": "2026-01-01T00:00:00Z", "Type": "AWS-HMAC", **world.aws.new_access(ROLE, True)}
+                self.answer(200, given, "text/plain")
+            else:
+                self.answer(404, b"", "text/plain")
+        elif self.path in ("/credentials", "/v2/credentials"):
+            if self.headers.get("Authorization") != CONTAINER_TOKEN:
+                self.answer(401, {"code": "AccessDenied", "message": "no"})
+            else:
+                self.answer(200, {"RoleArn": ROLE, **world.aws.new_access(ROLE, True)})
+        else:
+            self.answer(404, b"", "text/plain")
+        world.save()
+
+    def misbehave(self, kind: str, body: bytes) -> None:
+        self.close_connection = True
+        name, _, rest = kind.partition(":")
+        if name == "status":  # status:400:NotFoundException:words
+            status, _, named = rest.partition(":")
+            error, _, words = named.partition(":")
+            self.answer(int(status), {"__type": error, "message": words} if error else b"<html>trouble</html>")
+        elif name == "header":  # the error's name in a header alone
+            self.answer(400, b"{}", headers={"x-amzn-ErrorType": rest})
+        elif name == "echo":  # of secrets, in an error
+            said = f"what is this: {self.headers.get('X-Amz-Security-Token')} {self.headers.get('Authorization')} {body.decode()}"
+            self.answer(int(rest), {"__type": "AccessDeniedException", "message": said})
+        elif name == "body":
+            self.answer(200, rest.encode())
+        elif name == "redirect":
+            self.answer(307, None, headers={"Location": f"https://{self.headers['Host']}/"})
+        elif name == "long":
+            self.answer(200, b'{"data":"' + b"x" * (2 << 20) + b'"}')
+        elif name == "half":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"Plain")
+        elif name == "garbage":
+            self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n\x00\x01\x02\r\n\r\n")
+        elif name == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        elif name == "hang":
+            self.server.world.troubles.over.wait(25)
+        else:
+            assert name == "close", kind
+
+    do_GET = do_POST = do_PUT = serve  # pylint: disable=invalid-name
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, world: World, port: int, context: ssl.SSLContext | None) -> None:
+        self.world = world
+        self.context = context
+        self.is_metadata = context is None
+        super().__init__(("127.0.0.1", port), Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, peer = super().get_request()
+        if self.context is not None:
+            connection = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, peer
+
+    def handle_error(self, *_: Any) -> None:
+        pass  # clients that go away, and handshakes that fail, are what is tried
+
+
+class Commands:
+    """What standard input may ask for: {"do": NAME, …}."""
+
+    def __init__(self, world: World, directory: Path) -> None:
+        self.world = world
+        self.directory = directory
+
+    def api(self, operation: str, body: dict) -> Any:
+        """A request of KMS's, by root."""
+        return self.world.aws.ask(ROOT, operation, body)
+
+    def make_key(self, **more: Any) -> str:
+        """With fields that CreateKey would not take."""
+        key = Key(self.world.aws.region, **more)
+        self.world.aws.keys[key.id] = key
+        return key.arn
+
+    def alter_key(self, key: str, **fields: Any) -> None:
+        for name, value in fields.items():
+            setattr(self.world.aws.keys[key.rpartition("/")[2]], name, value)
+
+    def access(self, principal: str, temporary: bool = False) -> dict:
+        """An access key of a principal's."""
+        return self.world.aws.new_access(principal, temporary)
+
+    def allow(self, principal: str, actions: list[str], key: str = "*") -> None:
+        """That, and nothing else."""
+        self.world.aws.policies[principal] = [{"actions": actions, "key": key}]
+
+    def trust(self, role: str, subject: str) -> None:
+        self.world.aws.trust[role] = subject
+
+    def set(self, **fields: Any) -> None:
+        """lifetime of credentials (s), offset of the clock (s), tells_material."""
+        for name, value in fields.items():
+            setattr(self.world.aws, name, value)
+
+    def expire(self) -> None:
+        """Temporary credentials, all of them, now."""
+        self.world.aws.expire()
+
+    def trouble(self, kind: str, name: str = "", times: int = 1) -> None:
+        self.world.troubles.add(name, kind, times)
+
+    def calm(self) -> None:
+        self.world.troubles.clear()
+
+    def seen(self) -> list[dict]:
+        """The requests so far; they are forgotten."""
+        seen, self.world.seen = self.world.seen, []
+        return seen
+
+    def jwt(self, subject: str, ttl: int = 600) -> str:
+        return sign_jwt((self.directory / "jwt.key").read_bytes(), subject, ttl)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--metadata-port", type=int, default=0)
+    options = parser.parse_args()
+    make_pki(options.directory)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(options.directory / "good.pem", options.directory / "good.key")
+    world = World(options.directory)
+    servers = [Server(world, options.port, context), Server(world, options.metadata_port, None)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(json.dumps({"port": servers[0].server_address[1], "metadata_port": servers[1].server_address[1], "account": ACCOUNT,
+                      "container_token": CONTAINER_TOKEN}), flush=True)
+    commands = Commands(world, options.directory)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            with world.lock:
+                said = {"ok": getattr(commands, asked.pop("do"))(**asked)}
+                world.save()
+        except Refused as refused:
+            said = {"refused": refused.name, "words": refused.words}
+        print(json.dumps(said), flush=True)
+
+
+if __name__ == "__main__":
+    main()
