@@ -43,6 +43,13 @@ bool AwsCredentials::is_well_formed() const {
          is_plain_text(secret_access_key.expose()) && is_plain_text(session_token.expose());
 }
 
+std::string aws_plain_name(std::string_view name) {
+  const bool plain = name.size() <= 64 && std::ranges::all_of(name, [](char letter) {
+                       return (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z');
+                     });
+  return plain ? std::string(name) : std::string();
+}
+
 std::optional<std::chrono::seconds> lifetime_until(std::string_view expiration,
                                                    const HttpResponse& response) {
   const auto end = parse_aws_time(expiration);

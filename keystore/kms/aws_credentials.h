@@ -44,6 +44,9 @@ class AwsCredentialChain {
   const HttpClient metadata_http_;
 };
 
+/// The name of an error, which is of up to 64 letters and so no secret; empty for other text.
+std::string aws_plain_name(std::string_view name);
+
 /// How long what ends at `expiration` ("2026-11-23T15:28:52Z") is good for, by the clock of who
 /// says so (header Date of `response`), else by ours. None if it does not say when it ends.
 std::optional<std::chrono::seconds> lifetime_until(std::string_view expiration,

@@ -1,8 +1,6 @@
 #include "keystore/kms/aws_kms.h"
 
-#include <algorithm>
 #include <array>
-#include <cctype>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
@@ -113,11 +111,8 @@ Error AwsKms::failure(const HttpResponse& response, const std::string& operation
   const std::string name = aws_error_name(response);
   const Code code = code_of(name);
   if (code == Code::kCorrupt) return {code, 0, "wrapped key does not authenticate"};
-  const bool plain = std::ranges::all_of(
-      name, [](char letter) { return std::isalnum(static_cast<unsigned char>(letter)) != 0; });
   return error(code, remedy_of(code, name) + " (" + operation + ": " +
-                         std::to_string(response.status) + " " + (plain ? name : "") + ") " +
-                         aws_words(response));
+                         std::to_string(response.status) + " " + name + ") " + aws_words(response));
 }
 
 Result<HttpResponse> AwsKms::ask(const std::string& operation, const SecretBytes& body,

@@ -38,7 +38,7 @@ Result<AwsCredentials> credentials_from(HttpResponse response, const std::string
   const std::string code = text_of(json, "Code");
   if (!code.empty() && code != "Success") {
     return Error{Code::kKmsDenied, 0,
-                 where + " gives no credentials: " + without_secrets(code) + " " +
+                 where + " gives no credentials: " + aws_plain_name(code) + " " +
                      without_secrets(text_of(json, "Message"))};
   }
   if (!secret || !token || !json.contains("SecretAccessKey") || !json.contains("Token"))

@@ -87,11 +87,13 @@ AwsSession::AwsSession(AwsSettings settings, const std::string& region)
       http_(settings_.http) {}
 AwsSession::~AwsSession() = default;
 
-Result<AwsSession::HeldPtr> AwsSession::get_credentials(Time until) {
-  auto got = std::make_shared<Held>(TRY(chain_.get(until)));
+Result<AwsSession::HeldPtr> AwsSession::get_credentials(Time until) const {
+  return std::make_shared<Held>(TRY(chain_.get(until)));
+}
+
+void AwsSession::keep(HeldPtr credentials) {
   MutexLock lock(mutex_);
-  held_ = got;
-  return got;
+  held_ = std::move(credentials);
 }
 
 Result<AwsSession::HeldPtr> AwsSession::credentials(Time until) {
@@ -101,12 +103,14 @@ Result<AwsSession::HeldPtr> AwsSession::credentials(Time until) {
     now = held_;
   }
   const auto moment = steady_clock::now();
-  if (now == nullptr || moment >= now->over_at) return get_credentials(until);
-  if (moment < now->renew_at.load()) return now;
+  const bool over = now == nullptr || moment >= now->over_at;
+  if (!over && moment < now->renew_at.load()) return now;
   // One asks; the others go on meanwhile, for they are good for a while yet.
-  now->renew_at = moment + kPause;
-  auto renewed = get_credentials(until);
-  return renewed ? renewed : now;
+  if (!over) now->renew_at = moment + kPause;
+  auto got = get_credentials(until);
+  if (!got) return over ? got : now;
+  keep(*got);
+  return got;
 }
 
 Result<HttpResponse> AwsSession::send(const std::string& operation, const SecretBytes& body,
@@ -173,6 +177,7 @@ Result<HttpResponse> AwsSession::call(const std::string& operation, const Secret
                             now->credentials.session_token.expose()))
       return response;
     now = std::move(other);
+    keep(now);
   }
 }
 
@@ -187,7 +192,7 @@ std::string aws_error_name(const HttpResponse& response) {
   if (name.empty() && header != response.headers.end()) name = header->second;
   name = name.substr(0, name.find(':'));
   name.erase(0, name.rfind('#') + 1);
-  return name.substr(0, 64);
+  return aws_plain_name(name);
 }
 
 std::string aws_words(const HttpResponse& response) {

@@ -36,7 +36,8 @@ class AwsSession {
   using HeldPtr = std::shared_ptr<Held>;
 
   Result<HeldPtr> credentials(Time until);
-  Result<HeldPtr> get_credentials(Time until);
+  Result<HeldPtr> get_credentials(Time until) const;
+  void keep(HeldPtr credentials);
   Result<HttpResponse> send(const std::string& operation, const SecretBytes& body,
                             const AwsCredentials& credentials, Time until) const;
   bool set_clock_by(const HttpResponse& response);
@@ -52,8 +53,8 @@ class AwsSession {
   HeldPtr held_ GUARDED_BY(mutex_);
 };
 
-/// The name of an error, without its namespace ("AccessDeniedException"); empty if the answer is
-/// none of AWS's errors.
+/// The name of an error, without its namespace ("AccessDeniedException"); empty if the answer has
+/// none.
 std::string aws_error_name(const HttpResponse& response);
 
 /// What AWS says of a failure, for people: no more than a line, and without words as long as a

@@ -64,7 +64,7 @@ Result<std::string> sts_url(const AwsWebIdentity& identity, const AwsSettings& s
 Error refusal(const HttpResponse& response, const std::string& url) {
   const std::string code = text_of(response.body.expose(), "Code");
   const std::string said = url + " (" + std::to_string(response.status) + " " +
-                           without_secrets(code) +
+                           aws_plain_name(code) +
                            "): " + without_secrets(text_of(response.body.expose(), "Message"));
   const bool trouble = response.status == 429 || response.status >= 500 || code.empty() ||
                        code.starts_with("Throttling") || code == "IDPCommunicationError";

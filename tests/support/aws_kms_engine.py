@@ -111,8 +111,9 @@ class Aws:
 
     def new_access(self, principal: str, temporary: bool) -> dict:
         key_id = ("ASIA" if temporary else "AKIA") + os.urandom(8).hex().upper()
-        secret = base64.b64encode(os.urandom(30)).decode()
-        token = base64.b64encode(b"session" + os.urandom(150)).decode() if temporary else ""
+        # With beginnings that can be searched for.
+        secret = ("a/Temporary/Secret/" if temporary else "a/Lasting/Secret/x/") + base64.b64encode(os.urandom(15)).decode()
+        token = "a/Session/Token/" + base64.b64encode(os.urandom(150)).decode() if temporary else ""
         ends = self.now() + self.lifetime if temporary else None
         self.access[key_id] = Access(secret, token, principal, ends)
         told = {"AccessKeyId": key_id, "SecretAccessKey": secret, "Token": token}

@@ -228,7 +228,7 @@ class Handler(BaseHTTPRequestHandler):
         if name == "status":  # status:400:NotFoundException:words
             status, _, named = rest.partition(":")
             error, _, words = named.partition(":")
-            self.answer(int(status), {"__type": error, "message": words} if error else b"<html>trouble</html>")
+            self.answer(int(status), {"__type": error, "message": words} if error else None if status == "204" else b"<html>trouble</html>")
         elif name == "header":  # the error's name in a header alone
             self.answer(400, b"{}", headers={"x-amzn-ErrorType": rest})
         elif name == "echo":  # of secrets, in an error

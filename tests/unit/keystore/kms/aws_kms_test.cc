@@ -4,8 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "tests/unit/keystore/kms/aws_server.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
@@ -16,6 +18,9 @@ namespace {
 
 using testing::AwsServer;
 using testing::set_variable;
+
+constexpr const char* kElsewhere =
+    "arn:aws:kms:eu-west-1:111122223333:key/00000000-0000-0000-0000-000000000000";
 
 KmsProvider aws_provider() {
   return {"Aws",
@@ -34,6 +39,449 @@ KmsProvider aws_provider() {
 
 INSTANTIATE_TEST_SUITE_P(Aws, MasterKmsContract, ::testing::Values(aws_provider()),
                          kms_provider_name);
+
+class AwsMaster : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!testing::have_aws_server()) COFFER_SKIP("no Python with cryptography");
+    server_.emplace();
+  }
+  /// The provider alone: what stands around it would ask again.
+  [[nodiscard]] std::unique_ptr<MasterKms> open() const {
+    auto master = create_aws_master(server_->uri(), no_passphrase);
+    if (!master) throw std::runtime_error(master.error().message());
+    return *std::move(master);
+  }
+  [[nodiscard]] static std::string outcome_of(const std::string& uri) {
+    const auto master = create_aws_master(uri, no_passphrase);
+    return master ? "ok" : std::string(to_string(master.error().code));
+  }
+  [[nodiscard]] std::string outcome() const { return outcome_of(server_->uri()); }
+  [[nodiscard]] static std::string words_of(const std::string& uri) {
+    const auto master = create_aws_master(uri, no_passphrase);
+    return master ? "ok" : master.error().message();
+  }
+  [[nodiscard]] static std::string reopened(const MasterKeyRecord& record) {
+    const auto master = open_aws_master(record, no_passphrase);
+    return master ? "ok" : std::string(to_string(master.error().code));
+  }
+  [[nodiscard]] std::string unwrapped(MasterKms& master, Bytes wrapped) const {
+    const auto key = master.unwrap(wrapped, context_);
+    if (!key) return std::string(to_string(key.error().code));
+    return constant_time_equal(key->expose(), key_.expose()) ? "ok" : "another";
+  }
+  [[nodiscard]] std::string answered(const std::string& fields) const {
+    return "body:{\"KeyId\":\"" + server_->key() + "\"," + fields + "}";
+  }
+
+  std::optional<AwsServer> server_;
+  const SecretBytes key_ = SecretBytes::random(32);
+  const KeyContext context_{};
+};
+
+TEST_F(AwsMaster, WhatIsOnRecord) {
+  const auto master = open();
+  const MasterKeyRecord record = master->describe();
+  EXPECT_EQ(record.uri, server_->uri());
+  const std::string id = server_->key().substr(server_->key().find('/') + 1);
+  EXPECT_TRUE(record.version.starts_with(id + ":")) << record.version;
+  EXPECT_EQ(record.params, "");
+  const ByteVector wrapped = *master->wrap(key_, context_);
+  EXPECT_EQ(wrapped[0], 1);
+  EXPECT_EQ(wrapped[1], 0) << "KMS does not tell the material of what it encrypts";
+  EXPECT_EQ(master->version_of(wrapped), "");
+}
+
+TEST_F(AwsMaster, AnAliasIsResolvedOnce) {
+  const std::string alias = "arn:aws:kms:eu-west-1:111122223333:alias/models";
+  EXPECT_EQ(outcome_of("aws-kms://" + alias), "kms-key-missing");
+  server_->api("CreateAlias", {{"AliasName", "alias/models"}, {"TargetKeyId", server_->key()}});
+  auto master = create_aws_master("aws-kms://" + alias, no_passphrase);
+  ASSERT_TRUE(master.ok()) << master.error().message();
+  MasterKeyRecord record = (*master)->describe();
+  EXPECT_EQ(record.uri, server_->uri());
+  const ByteVector wrapped = *(*master)->wrap(key_, context_);
+  server_->api("CreateAlias",
+               {{"AliasName", "alias/models"}, {"TargetKeyId", server_->make_key()}});
+  EXPECT_EQ(unwrapped(**master, wrapped), "ok");
+  EXPECT_EQ(reopened(record), "ok");
+  record.uri = "aws-kms://" + alias;
+  EXPECT_EQ(reopened(record), "invalid");
+}
+
+TEST_F(AwsMaster, RotationAndNewerMaterial) {
+  const auto master = open();
+  const MasterKeyRecord record = master->describe();
+  const ByteVector first = *master->wrap(key_, context_);
+  const std::string material = *master->newest_version();
+  EXPECT_EQ(material.size(), 64U);
+  server_->api("RotateKeyOnDemand", {{"KeyId", server_->key()}});
+  const std::string newer = *master->newest_version();
+  EXPECT_NE(newer, material);
+  EXPECT_EQ(reopened(record), "ok");
+  EXPECT_EQ(unwrapped(*master, first), "ok");
+  server_->seen("");
+  const auto second = master->rewrap(first, context_);
+  ASSERT_TRUE(second.ok()) << second.error().message();
+  EXPECT_EQ(server_->seen("ReEncrypt"), 1U) << "and the key does not come here";
+  EXPECT_EQ(master->version_of(*second), newer);
+  EXPECT_EQ(unwrapped(*master, *second), "ok");
+  const auto third = master->rewrap(*second, context_);
+  ASSERT_TRUE(third.ok()) << third.error().message();
+  EXPECT_EQ(unwrapped(*master, *third), "ok");
+  KeyContext other = context_;
+  other.scope = ScopeId{7};
+  EXPECT_EQ(master->rewrap(first, other).error().code, Code::kCorrupt);
+}
+
+/// The material's name is none of what KMS authenticates.
+TEST_F(AwsMaster, AMaterialThatIsAnotherIsNoticed) {
+  const auto master = open();
+  ByteVector wrapped = *master->rewrap(*master->wrap(key_, context_), context_);
+  ASSERT_EQ(wrapped[1], 64);
+  ASSERT_EQ(unwrapped(*master, wrapped), "ok");
+  ByteVector altered = wrapped;
+  altered[2] = altered[2] == '0' ? '1' : '0';
+  EXPECT_EQ(unwrapped(*master, altered), "corrupt");
+  EXPECT_EQ(master->rewrap(altered, context_).error().code, Code::kCorrupt);
+  altered[2] = 'A';
+  EXPECT_EQ(unwrapped(*master, altered), "corrupt");
+  EXPECT_EQ(master->version_of(altered), "");
+  for (std::size_t length = 0; length < 67; ++length)
+    EXPECT_EQ(unwrapped(*master, Bytes(wrapped).first(length)), "corrupt") << length;
+  server_->ask({{"do", "set"}, {"tells_material", false}});
+  EXPECT_EQ(unwrapped(*master, wrapped), "ok");
+  EXPECT_EQ(*master->newest_version(), "");
+  const auto unnamed = master->rewrap(wrapped, context_);
+  ASSERT_TRUE(unnamed.ok()) << unnamed.error().message();
+  EXPECT_EQ(master->version_of(*unnamed), "");
+  ByteVector long_one(3 + 6144, 1);
+  long_one[1] = 0;
+  EXPECT_EQ(unwrapped(*master, long_one), "corrupt");
+}
+
+TEST_F(AwsMaster, TheContextCanBeRead) {
+  const auto master = open();
+  KeyContext context;
+  context.purpose = KeyContext::Purpose::kDek;
+  context.store.bytes.fill(0xa1);
+  context.scope = ScopeId{2};
+  context.wrapping_kek = KeyVersion{3};
+  context.file.bytes.fill(0xf1);
+  context.version = KeyVersion{4};
+  server_->seen("");
+  ASSERT_TRUE(master->wrap(key_, context).ok());
+  const auto seen = server_->ask({{"do", "seen"}});
+  const auto asked = nlohmann::json::parse(seen.at(0).at("body").get<std::string>());
+  EXPECT_EQ(asked.at("KeyId"), server_->key());
+  EXPECT_EQ(asked.at("EncryptionContext"),
+            (nlohmann::json{{"coffer-purpose", "dek"},
+                            {"coffer-store", "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1"},
+                            {"coffer-scope", "2"},
+                            {"coffer-kek", "3"},
+                            {"coffer-file", "f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1"},
+                            {"coffer-version", "4"}}));
+}
+
+TEST_F(AwsMaster, AnotherKey) {
+  const auto master = open();
+  MasterKeyRecord record = master->describe();
+  const std::string other = server_->make_key();
+  const auto second = create_aws_master("aws-kms://" + other, no_passphrase);
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(unwrapped(**second, *master->wrap(key_, context_)), "wrong-key");
+  MasterKeyRecord swapped = record;
+  swapped.uri = "aws-kms://" + other;
+  EXPECT_EQ(reopened(swapped), "wrong-key");
+  server_->ask({{"do", "alter_key"}, {"key", server_->key()}, {"made_at", 1234567890.5}});
+  EXPECT_EQ(reopened(record), "wrong-key") << "one that was made at another time";
+  for (const char* const odd : {"", "x", ":", "1234abcd:1"}) {
+    record.version = odd;
+    EXPECT_EQ(reopened(record), "wrong-key") << odd;
+  }
+  // The answer to a question about one key is about another.
+  server_->trouble(R"(body:{"KeyId":")" + other + R"(","Plaintext":"AAAA"})", "Decrypt");
+  EXPECT_EQ(unwrapped(*master, *master->wrap(key_, context_)), "wrong-key");
+  server_->trouble(R"(body:{"KeyId":")" + other + R"(","CiphertextBlob":"AAAA"})", "Encrypt");
+  EXPECT_EQ(master->wrap(key_, context_).error().code, Code::kWrongKey);
+}
+
+TEST_F(AwsMaster, KeysThatAreNone) {
+  const auto made = [this](const nlohmann::json& more) {
+    return outcome_of("aws-kms://" + server_->make_key(more));
+  };
+  EXPECT_EQ(made({{"usage", "SIGN_VERIFY"}, {"spec", "RSA_2048"}}), "unsupported");
+  EXPECT_EQ(made({{"spec", "RSA_2048"}}), "unsupported");
+  EXPECT_EQ(made({{"usage", "GENERATE_VERIFY_MAC"}, {"spec", "HMAC_256"}}), "unsupported");
+  EXPECT_EQ(made({{"manager", "AWS"}}), "unsupported");
+  EXPECT_EQ(made({{"state", "PendingImport"}}), "kms-key-disabled");
+  EXPECT_EQ(made({{"id", "mrk-1234567890abcdef1234567890abcdef"}}), "ok");
+  EXPECT_EQ(outcome_of(std::string("aws-kms://") + kElsewhere), "kms-key-missing");
+  EXPECT_NE(words_of(std::string("aws-kms://") + kElsewhere).find("aws kms create-key"),
+            std::string::npos);
+}
+
+TEST_F(AwsMaster, ADisabledKeyAndOneToBeDeleted) {
+  const auto master = open();
+  const ByteVector wrapped = *master->wrap(key_, context_);
+  const nlohmann::json named = {{"KeyId", server_->key()}};
+  server_->api("DisableKey", named);
+  EXPECT_EQ(unwrapped(*master, wrapped), "kms-key-disabled");
+  EXPECT_EQ(master->wrap(key_, context_).error().code, Code::kKmsKeyDisabled);
+  EXPECT_EQ(reopened(master->describe()), "kms-key-disabled");
+  server_->api("EnableKey", named);
+  EXPECT_EQ(unwrapped(*master, wrapped), "ok");
+  server_->api("ScheduleKeyDeletion", named);
+  EXPECT_EQ(unwrapped(*master, wrapped), "kms-key-disabled");
+  EXPECT_EQ(outcome(), "kms-key-disabled");
+  EXPECT_NE(words_of(server_->uri()).find("cancel-key-deletion"), std::string::npos);
+  server_->api("CancelKeyDeletion", named);
+  server_->api("EnableKey", named);
+  EXPECT_EQ(unwrapped(*master, wrapped), "ok");
+}
+
+TEST_F(AwsMaster, UrisThatCannotBe) {
+  const std::string id = "1234abcd-12ab-34cd-56ef-1234567890ab";
+  const std::string base = "aws-kms://arn:aws:kms:eu-west-1:111122223333:";
+  for (const std::string& uri :
+       {std::string("aws-kms://"), std::string("aws-kms://arn"), std::string("aws-kms:///") + id,
+        base, base + "key/", base + "key/" + id + "x", base + "key/" + id.substr(1),
+        base + "key/1234ABCD-12ab-34cd-56ef-1234567890ab", base + "key/mrk-1234", base + "alias/",
+        base + "key/" + id + "?token=7531", base + "key/" + id + "/7531", base + "grant/" + id,
+        base + "alias/a b", base + "alias/../7531", base + "alias/7531:" + id, base + "7531/" + id,
+        "aws-kms://key:7531@arn:aws:kms:eu-west-1:111122223333:key/" + id,
+        "aws-kms://arn:aws:kms:eu-west-1:7531:key/" + id,
+        "aws-kms://arn:aws:kms:eu-west-1::key/" + id,
+        "aws-kms://arn:aws:s3:eu-west-1:111122223333:key/" + id,
+        "aws-kms://arn:aws-iso:kms:us-iso-east-1:111122223333:key/" + id,
+        "aws-kms://arn:aws-cn:kms:eu-west-1:111122223333:key/" + id,
+        "aws-kms://arn:aws:kms:cn-north-1:111122223333:key/" + id,
+        "aws-kms://arn:aws:kms:us-gov-west-1:111122223333:key/" + id,
+        // Hosts that are AWS's, and somebody's bucket.
+        "aws-kms://arn:aws:kms:s3-eu-west-1:111122223333:key/" + id,
+        "aws-kms://arn:aws:kms:evil.example.com/-1:111122223333:key/" + id,
+        "aws-kms://arn:aws:kms:eu-west-1.evil-a-1:111122223333:key/" + id,
+        "aws-kms://arn:aws:kms:eu-west-:111122223333:key/" + id,
+        "aws-kms://arn:aws:kms:EU-WEST-1:111122223333:key/" + id,
+        "aws-kms://arn:aws:kms::111122223333:key/" + id}) {
+    EXPECT_EQ(outcome_of(uri), "invalid") << uri;
+    EXPECT_EQ(words_of(uri).find("7531"), std::string::npos) << words_of(uri);
+  }
+  EXPECT_EQ(server_->seen(""), 0U);
+}
+
+TEST_F(AwsMaster, HostsOfRegions) {
+  EXPECT_EQ(aws_host("kms", "eu-west-1"), "kms.eu-west-1.amazonaws.com");
+  EXPECT_EQ(aws_host("kms-fips", "us-gov-west-1"), "kms-fips.us-gov-west-1.amazonaws.com");
+  EXPECT_EQ(aws_host("sts", "cn-north-1"), "sts.cn-north-1.amazonaws.com.cn");
+  EXPECT_EQ(aws_partition_of("ap-southeast-2"), "aws");
+  EXPECT_EQ(aws_partition_of("us-gov-east-1"), "aws-us-gov");
+  EXPECT_EQ(aws_partition_of("cn-northwest-1"), "aws-cn");
+  for (const char* const odd : {"", "e", "eu", "us-iso-east-1", "eu-west", "eu-west-123", "eu--1"})
+    EXPECT_EQ(aws_partition_of(odd), "") << odd;
+}
+
+/// Whoever runs another partition is shown no credentials of this one.
+TEST_F(AwsMaster, OnlyTheNodesOwnPartitionIsAsked) {
+  const std::string id = "1234abcd-12ab-34cd-56ef-1234567890ab";
+  const std::string china = "aws-kms://arn:aws-cn:kms:cn-north-1:111122223333:key/" + id;
+  set_variable("AWS_ENDPOINT_URL_KMS", "");
+  EXPECT_EQ(outcome_of(china), "key-unavailable");
+  EXPECT_NE(words_of(china).find("AWS_REGION"), std::string::npos);
+  set_variable("AWS_REGION", "us-gov-west-1");
+  EXPECT_EQ(outcome_of(china), "key-unavailable");
+  EXPECT_EQ(outcome(), "key-unavailable");
+  set_variable("AWS_REGION", "nowhere");
+  EXPECT_EQ(outcome(), "key-unavailable");
+  // A private endpoint is the node's own choice.
+  set_variable("AWS_REGION", "us-gov-west-1");
+  set_variable("AWS_ENDPOINT_URL_KMS", "https://" + server_->host());
+  EXPECT_EQ(outcome(), "ok");
+}
+
+TEST_F(AwsMaster, AnotherRegionThanTheServers) {
+  std::string key = server_->key();
+  key.replace(key.find("eu-west-1"), 9, "us-east-1");
+  EXPECT_EQ(outcome_of("aws-kms://" + key), "kms-denied") << "signed for another region";
+}
+
+TEST_F(AwsMaster, EndpointsThatCannotBe) {
+  for (const char* const url :
+       {"127.0.0.1", "ftp://127.0.0.1", "https://", "https://127.0.0.1:1/path", "https://u@h",
+        "https://h?x", "http://"}) {
+    set_variable("AWS_ENDPOINT_URL_KMS", url);
+    EXPECT_EQ(outcome(), "key-unavailable") << url;
+  }
+  set_variable("AWS_ENDPOINT_URL_KMS", "http://192.0.2.1");
+  EXPECT_EQ(outcome(), "invalid");
+  set_variable("AWS_ENDPOINT_URL_KMS", server_->metadata());
+  EXPECT_EQ(outcome(), "kms-unavailable") << "plain text for loopback, which knows no KMS here";
+  set_variable("AWS_ENDPOINT_URL_KMS", "");
+  set_variable("AWS_ENDPOINT_URL", "https://" + server_->host() + "/");
+  EXPECT_EQ(outcome(), "ok");
+}
+
+TEST_F(AwsMaster, WhatCertificatesSay) {
+  set_variable("AWS_CA_BUNDLE", server_->file("another-ca.pem"));
+  EXPECT_EQ(outcome(), "kms-unavailable");
+  EXPECT_NE(words_of(server_->uri()).find("does not verify"), std::string::npos);
+  set_variable("AWS_CA_BUNDLE", server_->file("nothing.pem"));
+  EXPECT_EQ(outcome(), "key-unavailable");
+}
+
+TEST_F(AwsMaster, EachErrorHasItsCause) {
+  const auto master = open();
+  const ByteVector wrapped = *master->wrap(key_, context_);
+  const std::pair<std::string, const char*> known[] = {
+      {"status:400:InvalidCiphertextException", "corrupt"},
+      {"status:500:com.amazonaws.kms#InvalidCiphertextException", "corrupt"},
+      {"status:400:IncorrectKeyException:not that one", "wrong-key"},
+      {"status:400:NotFoundException:Invalid arn", "kms-key-missing"},
+      {"status:400:DisabledException", "kms-key-disabled"},
+      {"status:400:KMSInvalidStateException:pending", "kms-key-disabled"},
+      {"status:400:AccessDeniedException:no", "kms-denied"},
+      {"status:403:AccessDeniedException:no", "kms-denied"},
+      {"status:400:ExpiredTokenException", "kms-denied"},
+      {"status:400:UnrecognizedClientException", "kms-denied"},
+      {"status:400:InvalidSignatureException", "kms-denied"},
+      {"status:400:MissingAuthenticationTokenException", "kms-denied"},
+      {"header:AccessDeniedException:http://internal.amazon.com/coral/", "kms-denied"},
+      {"header:DisabledException", "kms-key-disabled"},
+      {"status:400:KeyUnavailableException", "kms-unavailable"},
+      {"status:500:KMSInternalException", "kms-unavailable"},
+      {"status:503:DependencyTimeoutException", "kms-unavailable"},
+      {"status:400:ThrottlingException:Rate exceeded", "kms-unavailable"},
+      {"status:400:LimitExceededException", "kms-unavailable"},
+      {"status:400:SomethingNewException:x", "kms-unavailable"},
+      {"status:404", "kms-unavailable"},
+      {"status:429", "kms-unavailable"},
+      {"status:502", "kms-unavailable"},
+      {"status:204", "kms-unavailable"},
+      {"body:", "kms-unavailable"},
+      {"body:<html>", "kms-unavailable"},
+      {"body:[]", "kms-unavailable"},
+      {"body:null", "kms-unavailable"},
+      {"body:{\"Plaintext\":\"AAAA\"}", "kms-unavailable"},
+      {answered("\"Plaintext\":1"), "kms-unavailable"},
+      {answered("\"Plaintext\":\"***\""), "kms-unavailable"},
+      {answered("\"Plaintext\":\"AAAA\",\"Plaintext\":\"AAAA\""), "kms-unavailable"},
+      {answered("\"x\":{\"Plaintext\":\"AAAA\"}"), "kms-unavailable"},
+      {answered("\"Plain"), "kms-unavailable"},
+      {answered("\"Plaintext\":\"AAAA\""), "corrupt"},
+      {"redirect", "kms-unavailable"},
+      {"half", "kms-unavailable"},
+      {"garbage", "kms-unavailable"},
+      {"reset", "kms-unavailable"},
+      {"close", "kms-unavailable"},
+      {"long", "kms-unavailable"}};
+  for (const auto& [kind, code] : known) {
+    SCOPED_TRACE(kind);
+    // One that is closed while idle is tried again on a new connection.
+    const bool broken = kind == "close" || kind == "reset";
+    server_->trouble(kind, "Decrypt", broken ? 2 : 1);
+    EXPECT_EQ(unwrapped(*master, wrapped), code);
+    server_->ask({{"do", "calm"}});
+    EXPECT_EQ(unwrapped(*master, wrapped), "ok") << "it was the trouble's";
+  }
+  for (const std::string& answer :
+       {std::string("body:"), std::string("body:{}"), answered("\"CiphertextBlob\":1"),
+        answered("\"CiphertextBlob\":\"\""), answered("\"CiphertextBlob\":\"AAA\""),
+        answered("\"CiphertextBlob\":\"AAAA\",\"KeyMaterialId\":\"x\""),
+        answered("\"CiphertextBlob\":\"" + std::string(8196, 'A') + "\""), std::string("half")}) {
+    server_->trouble(answer, "Encrypt");
+    EXPECT_EQ(master->wrap(key_, context_).error().code, Code::kKmsUnavailable) << answer;
+  }
+  for (const std::string& answer :
+       {std::string("body:"), std::string("body:[]"), std::string("body:{}"),
+        std::string("body:{\"KeyMetadata\":{\"Arn\":1}}"),
+        "body:{\"KeyMetadata\":{\"Arn\":\"" + server_->key() +
+            "\",\"KeyId\":\"x\",\"KeyState\":\"Enabled\",\"CreationDate\":-1}}"}) {
+    server_->trouble(answer, "DescribeKey");
+    EXPECT_EQ(outcome(), "kms-unavailable") << answer;
+  }
+}
+
+TEST_F(AwsMaster, AnAnswerThatHangs) {
+  const auto master = open();
+  server_->trouble("hang", "Encrypt");
+  const auto outcome = master->wrap(key_, context_);
+  server_->ask({{"do", "calm"}});
+  ASSERT_FALSE(outcome.ok());
+  EXPECT_EQ(outcome.error().code, Code::kKmsUnavailable);
+  EXPECT_NE(outcome.error().message().find("in time"), std::string::npos);
+}
+
+TEST_F(AwsMaster, WhoMayDoWhat) {
+  const auto master = open();
+  const ByteVector wrapped = *master->wrap(key_, context_);
+  server_->allow("node", {"DescribeKey", "Decrypt"});
+  EXPECT_EQ(unwrapped(*master, wrapped), "ok");
+  EXPECT_EQ(master->wrap(key_, context_).error().code, Code::kKmsDenied);
+  EXPECT_EQ(master->rewrap(wrapped, context_).error().code, Code::kKmsDenied);
+  server_->allow("node", {"DescribeKey"});
+  EXPECT_EQ(unwrapped(*master, wrapped), "kms-denied");
+  server_->allow("node", {});
+  EXPECT_EQ(outcome(), "kms-denied");
+  EXPECT_NE(words_of(server_->uri()).find("policy"), std::string::npos);
+}
+
+/// Also where the server itself would say them.
+TEST_F(AwsMaster, NoSecretIsInAMessage) {
+  server_->use_access_key("node", true);
+  const auto master = open();
+  const std::string token = testing::environment("AWS_SESSION_TOKEN");
+  const std::string secret = testing::environment("AWS_SECRET_ACCESS_KEY");
+  ASSERT_FALSE(token.empty());
+  for (const int status : {400, 403, 500}) {
+    server_->trouble("echo:" + std::to_string(status), "Encrypt");
+    const auto outcome = master->wrap(key_, context_);
+    ASSERT_FALSE(outcome.ok());
+    const std::string words = outcome.error().message();
+    EXPECT_EQ(words.find(token.substr(4, 20)), std::string::npos) << words;
+    EXPECT_EQ(words.find(secret), std::string::npos) << words;
+    EXPECT_EQ(words.find("Signature="), std::string::npos) << words;
+    EXPECT_EQ(words.find("Plaintext\":\""), std::string::npos) << words;
+  }
+}
+
+TEST_F(AwsMaster, WhatAwsTellsOfItself) {
+  const auto facts = open()->inspect();
+  ASSERT_TRUE(facts.ok()) << facts.error().message();
+  std::string said;
+  for (const KmsFact& fact : *facts) said += fact.name + "=" + fact.value + ";";
+  EXPECT_TRUE(said.starts_with(
+      "key state=Enabled;origin=AWS_KMS;regions=eu-west-1;we are=the environment (access key " +
+      testing::environment("AWS_ACCESS_KEY_ID") + ");newest version="))
+      << said;
+}
+
+TEST_F(AwsMaster, AnOutageAndItsEnd) {
+  const auto master = open();
+  const ByteVector wrapped = *master->wrap(key_, context_);
+  server_->stop();
+  EXPECT_EQ(unwrapped(*master, wrapped), "kms-unavailable");
+  server_->start();
+  EXPECT_EQ(unwrapped(*master, wrapped), "ok");
+}
+
+TEST_F(AwsMaster, ManyThreadsWhileCredentialsEnd) {
+  server_->use_machine();
+  const auto master = open();
+  std::atomic<int> failures{0};
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 15; ++i) {
+        const auto wrapped = master->wrap(key_, context_);
+        if (!wrapped || unwrapped(*master, *wrapped) != "ok") ++failures;
+      }
+    });
+  }
+  // Each call asks anew once; a second end within one call may be a refusal, and there is none.
+  server_->ask({{"do", "expire"}});
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(failures, 0);
+}
 
 }  // namespace
 }  // namespace coffer

@@ -18,6 +18,7 @@
 #include "keystore/base/atomic_file.h"
 #include "keystore/base/unique_fd.h"
 #include "keystore/crypto/kdf.h"
+#include "keystore/kms/aws_kms.h"
 #include "keystore/kms/gcp_kms.h"
 #include "keystore/kms/master_kms.h"
 #include "keystore/kms/secret_text.h"
@@ -25,6 +26,7 @@
 #include "keystore/kms/vault_kms.h"
 #include "tests/support/memory_scan.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/keystore/kms/aws_server.h"
 #include "tests/unit/keystore/kms/gcp_server.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
 #include "tests/unit/keystore/kms/soft_tpm.h"
@@ -249,6 +251,37 @@ TEST_F(SecretsInMemory, KeysOnTheirWayToGoogle) {
     EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(reversed(der->expose(), at, 16).expose())), 0U)
         << at;
     EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(pem->expose().subspan(at, 16))), 0U) << at;
+  }
+}
+
+/// Likewise, and all that requests are signed with: by way of STS (XML) and of a container (JSON).
+TEST_F(SecretsInMemory, KeysAndCredentialsOnTheirWayToAws) {
+  if (!testing::have_aws_server()) COFFER_SKIP("no Python with cryptography");
+  keep_freed = false;
+  testing::AwsServer server;
+  for (const bool container : {false, true}) {
+    SCOPED_TRACE(container);
+    if (container) {
+      testing::set_variable("AWS_WEB_IDENTITY_TOKEN_FILE", "");
+      server.use_container();
+    } else {
+      server.use_web_identity();
+    }
+    keep_freed = true;
+    const auto master = AwsKms::create(server.uri());
+    ASSERT_TRUE(master.ok()) << master.error().message();
+    const SecretBytes key = SecretBytes::random(32);
+    const auto wrapped = (*master)->wrap(key, {});
+    ASSERT_TRUE(wrapped.ok()) << wrapped.error().message();
+    ASSERT_TRUE((*master)->unwrap(*wrapped, {}).ok());
+    const SecretBytes text = to_secret_base64(key.expose());
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(key.expose().first(16))), 0U) << "the key";
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(text.expose().first(20))), 0U) << "as text";
+    const HiddenNeedle token(as_bytes("a/Session/Token/"));
+    const HiddenNeedle secret(as_bytes("a/Temporary/Secret/"));
+    EXPECT_EQ(count_in_ordinary_memory(token), 0U) << "the token";
+    EXPECT_EQ(count_in_ordinary_memory(secret), 0U) << "the secret access key";
+    keep_freed = false;
   }
 }
 
