@@ -109,11 +109,11 @@ class Aws:
 
     # Who may do what.
 
-    def new_access(self, principal: str, temporary: bool) -> dict:
+    def new_access(self, principal: str, temporary: bool = True, mark: str = "a/Hidden") -> dict:
+        """`mark` is what secrets begin with, for a search of memory."""
         key_id = ("ASIA" if temporary else "AKIA") + os.urandom(8).hex().upper()
-        # With beginnings that can be searched for.
-        secret = ("a/Temporary/Secret/" if temporary else "a/Lasting/Secret/x/") + base64.b64encode(os.urandom(15)).decode()
-        token = "a/Session/Token/" + base64.b64encode(os.urandom(150)).decode() if temporary else ""
+        secret = f"{mark}/Secret/" + base64.b64encode(os.urandom(18)).decode()
+        token = f"{mark}/Token/" + base64.b64encode(os.urandom(150)).decode() if temporary else ""
         ends = self.now() + self.lifetime if temporary else None
         self.access[key_id] = Access(secret, token, principal, ends)
         told = {"AccessKeyId": key_id, "SecretAccessKey": secret, "Token": token}
@@ -272,4 +272,4 @@ class Aws:
         role = form["RoleArn"]
         if self.trust.get(role) != subject:
             raise Refused("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
-        return self.new_access(role, True)
+        return self.new_access(role)

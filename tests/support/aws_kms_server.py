@@ -209,7 +209,7 @@ class Handler(BaseHTTPRequestHandler):
             elif self.path == ROLES:
                 self.answer(200, ROLE.encode(), "text/plain")
             elif self.path == ROLES + ROLE:
-                given = {"Code": "Success", "LastUpdated": "2026-01-01T00:00:00Z", "Type": "AWS-HMAC", **world.aws.new_access(ROLE, True)}
+                given = {"Code": "Success", "LastUpdated": "2026-01-01T00:00:00Z", "Type": "AWS-HMAC", **world.aws.new_access(ROLE)}
                 self.answer(200, given, "text/plain")
             else:
                 self.answer(404, b"", "text/plain")
@@ -217,7 +217,7 @@ class Handler(BaseHTTPRequestHandler):
             if self.headers.get("Authorization") != CONTAINER_TOKEN:
                 self.answer(401, {"code": "AccessDenied", "message": "no"})
             else:
-                self.answer(200, {"RoleArn": ROLE, **world.aws.new_access(ROLE, True)})
+                self.answer(200, {"RoleArn": ROLE, **world.aws.new_access(ROLE)})
         else:
             self.answer(404, b"", "text/plain")
         world.save()
@@ -298,7 +298,7 @@ class Commands:
 
     def access(self, principal: str, temporary: bool = False) -> dict:
         """An access key of a principal's."""
-        return self.world.aws.new_access(principal, temporary)
+        return self.world.aws.new_access(principal, temporary, "an/Open")
 
     def allow(self, principal: str, actions: list[str], key: str = "*") -> None:
         """That, and nothing else."""

@@ -277,8 +277,8 @@ TEST_F(SecretsInMemory, KeysAndCredentialsOnTheirWayToAws) {
     const SecretBytes text = to_secret_base64(key.expose());
     EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(key.expose().first(16))), 0U) << "the key";
     EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(text.expose().first(20))), 0U) << "as text";
-    const HiddenNeedle token(as_bytes("a/Session/Token/"));
-    const HiddenNeedle secret(as_bytes("a/Temporary/Secret/"));
+    const HiddenNeedle token(as_bytes("a/Hidden/Token/"));
+    const HiddenNeedle secret(as_bytes("a/Hidden/Secret/"));
     EXPECT_EQ(count_in_ordinary_memory(token), 0U) << "the token";
     EXPECT_EQ(count_in_ordinary_memory(secret), 0U) << "the secret access key";
     keep_freed = false;
