@@ -50,10 +50,10 @@ class Key:
         return f"arn:aws:kms:{self.region}:{ACCOUNT}:key/{self.id}"
 
     def describe(self, tells_material: bool) -> dict:
-        told = {"AWSAccountId": ACCOUNT, "KeyId": self.id, "Arn": self.arn, "CreationDate": self.made_at, "Enabled": self.state == "Enabled",
-                "Description": "", "KeyUsage": self.usage, "KeyState": self.state, "Origin": "AWS_KMS", "KeyManager": self.manager,
-                "CustomerMasterKeySpec": self.spec, "KeySpec": self.spec, "MultiRegion": self.id.startswith("mrk-"),
-                "EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"]}
+        told = {"AWSAccountId": ACCOUNT, "KeyId": self.id, "Arn": self.arn, "CreationDate": self.made_at,
+                "Enabled": self.state == "Enabled", "Description": "", "KeyUsage": self.usage, "KeyState": self.state,
+                "Origin": "AWS_KMS", "KeyManager": self.manager, "CustomerMasterKeySpec": self.spec, "KeySpec": self.spec,
+                "MultiRegion": self.id.startswith("mrk-"), "EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"]}
         if tells_material:
             told["CurrentKeyMaterialId"] = material_id(self.materials[-1])
         if self.deletion_at is not None:

@@ -189,8 +189,8 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 raise Refused("InvalidAction", f"Could not find operation {action}")
         except Refused as refused:
-            text = (f"<ErrorResponse><Error><Type>Sender</Type><Code>{refused.name}</Code><Message>{escape(refused.words)}</Message></Error>"
-                    "<RequestId>r</RequestId></ErrorResponse>")
+            words = f"<Code>{refused.name}</Code><Message>{escape(refused.words)}</Message>"
+            text = f"<ErrorResponse><Error><Type>Sender</Type>{words}</Error><RequestId>r</RequestId></ErrorResponse>"
             self.answer(refused.status, text.encode(), "text/xml")
             return
         text = (f'<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{action}Result>{result}</{action}Result>'

@@ -1,53 +1,26 @@
-// How a node gets, keeps and loses AWS's credentials, and what its clock has to do with it.
+// How a node gets credentials of AWS.
 
 #include "keystore/kms/aws_credentials.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <optional>
 #include <string>
 
 #include "keystore/base/atomic_file.h"
-#include "keystore/kms/aws_kms.h"
 #include "keystore/kms/aws_profile.h"
-#include "tests/support/privileges.h"
-#include "tests/unit/keystore/kms/aws_server.h"
-#include "tests/unit/keystore/kms/master_kms_contract.h"
+#include "tests/unit/keystore/kms/aws_test.h"
 #include "tests/unit/keystore/kms/transit_server.h"
 
 namespace coffer {
 namespace {
 
-using testing::AwsServer;
 using testing::set_variable;
 
 constexpr const char* kSts = "AssumeRoleWithWebIdentity";
-constexpr const char* kRole = "security-credentials/machine-role";
 
-class AwsLogin : public ::testing::Test {
+class AwsLogin : public AwsTest {
  protected:
-  void SetUp() override {
-    if (!testing::have_aws_server()) COFFER_SKIP("no Python with cryptography");
-    server_.emplace();
-  }
-  [[nodiscard]] std::unique_ptr<MasterKms> open() const {
-    auto master = create_aws_master(server_->uri(), no_passphrase);
-    if (!master) throw std::runtime_error(master.error().message());
-    return *std::move(master);
-  }
-  [[nodiscard]] std::string outcome() const {
-    const auto master = create_aws_master(server_->uri(), no_passphrase);
-    return master ? "ok" : std::string(to_string(master.error().code));
-  }
-  [[nodiscard]] std::string words() const {
-    const auto master = create_aws_master(server_->uri(), no_passphrase);
-    return master ? "ok" : master.error().message();
-  }
-  [[nodiscard]] std::string wrapping(MasterKms& master) const {
-    const auto wrapped = master.wrap(key_, {});
-    return wrapped ? "ok" : std::string(to_string(wrapped.error().code));
-  }
   [[nodiscard]] std::string source() const {
     const auto facts = open()->inspect();
     for (const KmsFact& fact : *facts) {
@@ -74,9 +47,6 @@ class AwsLogin : public ::testing::Test {
     said.update(other);
     return "body:" + said.dump();
   }
-
-  std::optional<AwsServer> server_;
-  const SecretBytes key_ = SecretBytes::random(32);
 };
 
 TEST_F(AwsLogin, AKeyOfTheEnvironment) {
@@ -319,83 +289,6 @@ TEST_F(AwsLogin, OfAMachine) {
   for (const char* const url : {"http://192.0.2.1", "nothing", "ftp://127.0.0.1"}) {
     set_variable("AWS_EC2_METADATA_SERVICE_ENDPOINT", url);
     EXPECT_NE(outcome(), "ok") << url;
-  }
-}
-
-TEST_F(AwsLogin, ARefusalCostsNoLoginEachTime) {
-  server_->use_machine();
-  const auto master = open();
-  server_->allow("machine-role", {});
-  server_->seen("");
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(wrapping(*master), "kms-denied");
-  EXPECT_EQ(server_->seen(kRole), 0U) << "others would be refused as well";
-  server_->trouble("status:400:UnrecognizedClientException", "Encrypt", 100);
-  EXPECT_EQ(wrapping(*master), "kms-denied");
-  EXPECT_EQ(server_->seen(kRole), 1U);
-  EXPECT_EQ(wrapping(*master), "kms-denied");
-  EXPECT_EQ(server_->seen(kRole), 0U) << "those were never taken";
-}
-
-TEST_F(AwsLogin, CredentialsAreRenewedBeforeTheirEnd) {
-  server_->use_machine();
-  server_->ask({{"do", "set"}, {"lifetime", 2}});
-  const auto master = open();
-  server_->seen("");
-  // Those that have run out are refused, and got anew then; these never are.
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-  std::size_t got = 0;
-  while (std::chrono::steady_clock::now() < until) {
-    ASSERT_EQ(wrapping(*master), "ok");
-    got += server_->seen(kRole);
-    ::usleep(50'000);
-  }
-  EXPECT_GE(got, 2U);
-  EXPECT_LE(got, 12U);
-}
-
-TEST_F(AwsLogin, TheyAreUsedToTheirEndIfThereAreNoOthers) {
-  server_->use_machine();
-  server_->ask({{"do", "set"}, {"lifetime", 40}});
-  const auto master = open();
-  EXPECT_EQ(wrapping(*master), "ok");
-  server_->trouble("status:500", "/latest/api/token", 1000);
-  EXPECT_EQ(wrapping(*master), "ok");
-  server_->ask({{"do", "expire"}});
-  EXPECT_EQ(wrapping(*master), "kms-unavailable") << "nobody says that they are refused";
-}
-
-/// The credentials' end is told by the clock of who gives them.
-TEST_F(AwsLogin, AClockThatIsOff) {
-  server_->use_machine();
-  for (const int offset : {-7200, 7200, 600, -600, 0}) {
-    SCOPED_TRACE(offset);
-    server_->ask({{"do", "set"}, {"offset", offset}});
-    const auto master = open();
-    server_->seen("");
-    for (int i = 0; i < 3; ++i) EXPECT_EQ(wrapping(*master), "ok");
-    const auto seen = server_->ask({{"do", "seen"}});
-    EXPECT_EQ(seen.size(), 3U) << "signed once each, and no credentials got: " << seen;
-  }
-}
-
-TEST_F(AwsLogin, AClockThatGoesOffInMidRun) {
-  const auto master = open();
-  EXPECT_EQ(wrapping(*master), "ok");
-  server_->ask({{"do", "set"}, {"offset", -3000}});
-  server_->seen("");
-  EXPECT_EQ(wrapping(*master), "ok");
-  EXPECT_EQ(server_->seen("Encrypt"), 2U) << "signed once more";
-  EXPECT_EQ(wrapping(*master), "ok");
-  EXPECT_EQ(server_->seen("Encrypt"), 1U);
-  server_->ask({{"do", "set"}, {"offset", 0}});
-  EXPECT_EQ(wrapping(*master), "ok") << "and back";
-}
-
-TEST_F(AwsLogin, AClockThatIsFarOff) {
-  for (const int offset : {-2 * 86400, 400 * 86400}) {
-    server_->ask({{"do", "set"}, {"offset", offset}});
-    EXPECT_EQ(outcome(), "kms-denied");
-    EXPECT_NE(words().find("clock is far off"), std::string::npos) << words();
   }
 }
 

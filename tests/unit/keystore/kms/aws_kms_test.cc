@@ -4,13 +4,9 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <optional>
 #include <string>
-#include <thread>
 
-#include "tests/unit/keystore/kms/aws_server.h"
-#include "tests/unit/keystore/kms/master_kms_contract.h"
+#include "tests/unit/keystore/kms/aws_test.h"
 #include "tests/unit/keystore/kms/transit_server.h"
 
 namespace coffer {
@@ -40,44 +36,7 @@ KmsProvider aws_provider() {
 INSTANTIATE_TEST_SUITE_P(Aws, MasterKmsContract, ::testing::Values(aws_provider()),
                          kms_provider_name);
 
-class AwsMaster : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (!testing::have_aws_server()) COFFER_SKIP("no Python with cryptography");
-    server_.emplace();
-  }
-  /// The provider alone: what stands around it would ask again.
-  [[nodiscard]] std::unique_ptr<MasterKms> open() const {
-    auto master = create_aws_master(server_->uri(), no_passphrase);
-    if (!master) throw std::runtime_error(master.error().message());
-    return *std::move(master);
-  }
-  [[nodiscard]] static std::string outcome_of(const std::string& uri) {
-    const auto master = create_aws_master(uri, no_passphrase);
-    return master ? "ok" : std::string(to_string(master.error().code));
-  }
-  [[nodiscard]] std::string outcome() const { return outcome_of(server_->uri()); }
-  [[nodiscard]] static std::string words_of(const std::string& uri) {
-    const auto master = create_aws_master(uri, no_passphrase);
-    return master ? "ok" : master.error().message();
-  }
-  [[nodiscard]] static std::string reopened(const MasterKeyRecord& record) {
-    const auto master = open_aws_master(record, no_passphrase);
-    return master ? "ok" : std::string(to_string(master.error().code));
-  }
-  [[nodiscard]] std::string unwrapped(MasterKms& master, Bytes wrapped) const {
-    const auto key = master.unwrap(wrapped, context_);
-    if (!key) return std::string(to_string(key.error().code));
-    return constant_time_equal(key->expose(), key_.expose()) ? "ok" : "another";
-  }
-  [[nodiscard]] std::string answered(const std::string& fields) const {
-    return "body:{\"KeyId\":\"" + server_->key() + "\"," + fields + "}";
-  }
-
-  std::optional<AwsServer> server_;
-  const SecretBytes key_ = SecretBytes::random(32);
-  const KeyContext context_{};
-};
+class AwsMaster : public AwsTest {};
 
 TEST_F(AwsMaster, WhatIsOnRecord) {
   const auto master = open();
@@ -305,112 +264,6 @@ TEST_F(AwsMaster, AnotherRegionThanTheServers) {
   EXPECT_EQ(outcome_of("aws-kms://" + key), "kms-denied") << "signed for another region";
 }
 
-TEST_F(AwsMaster, EndpointsThatCannotBe) {
-  for (const char* const url :
-       {"127.0.0.1", "ftp://127.0.0.1", "https://", "https://127.0.0.1:1/path", "https://u@h",
-        "https://h?x", "http://"}) {
-    set_variable("AWS_ENDPOINT_URL_KMS", url);
-    EXPECT_EQ(outcome(), "key-unavailable") << url;
-  }
-  set_variable("AWS_ENDPOINT_URL_KMS", "http://192.0.2.1");
-  EXPECT_EQ(outcome(), "invalid");
-  set_variable("AWS_ENDPOINT_URL_KMS", server_->metadata());
-  EXPECT_EQ(outcome(), "kms-unavailable") << "plain text for loopback, which knows no KMS here";
-  set_variable("AWS_ENDPOINT_URL_KMS", "");
-  set_variable("AWS_ENDPOINT_URL", "https://" + server_->host() + "/");
-  EXPECT_EQ(outcome(), "ok");
-}
-
-TEST_F(AwsMaster, WhatCertificatesSay) {
-  set_variable("AWS_CA_BUNDLE", server_->file("another-ca.pem"));
-  EXPECT_EQ(outcome(), "kms-unavailable");
-  EXPECT_NE(words_of(server_->uri()).find("does not verify"), std::string::npos);
-  set_variable("AWS_CA_BUNDLE", server_->file("nothing.pem"));
-  EXPECT_EQ(outcome(), "key-unavailable");
-}
-
-TEST_F(AwsMaster, EachErrorHasItsCause) {
-  const auto master = open();
-  const ByteVector wrapped = *master->wrap(key_, context_);
-  const std::pair<std::string, const char*> known[] = {
-      {"status:400:InvalidCiphertextException", "corrupt"},
-      {"status:500:com.amazonaws.kms#InvalidCiphertextException", "corrupt"},
-      {"status:400:IncorrectKeyException:not that one", "wrong-key"},
-      {"status:400:NotFoundException:Invalid arn", "kms-key-missing"},
-      {"status:400:DisabledException", "kms-key-disabled"},
-      {"status:400:KMSInvalidStateException:pending", "kms-key-disabled"},
-      {"status:400:AccessDeniedException:no", "kms-denied"},
-      {"status:403:AccessDeniedException:no", "kms-denied"},
-      {"status:400:ExpiredTokenException", "kms-denied"},
-      {"status:400:UnrecognizedClientException", "kms-denied"},
-      {"status:400:InvalidSignatureException", "kms-denied"},
-      {"status:400:MissingAuthenticationTokenException", "kms-denied"},
-      {"header:AccessDeniedException:http://internal.amazon.com/coral/", "kms-denied"},
-      {"header:DisabledException", "kms-key-disabled"},
-      {"status:400:KeyUnavailableException", "kms-unavailable"},
-      {"status:500:KMSInternalException", "kms-unavailable"},
-      {"status:503:DependencyTimeoutException", "kms-unavailable"},
-      {"status:400:ThrottlingException:Rate exceeded", "kms-unavailable"},
-      {"status:400:LimitExceededException", "kms-unavailable"},
-      {"status:400:SomethingNewException:x", "kms-unavailable"},
-      {"status:404", "kms-unavailable"},
-      {"status:429", "kms-unavailable"},
-      {"status:502", "kms-unavailable"},
-      {"status:204", "kms-unavailable"},
-      {"body:", "kms-unavailable"},
-      {"body:<html>", "kms-unavailable"},
-      {"body:[]", "kms-unavailable"},
-      {"body:null", "kms-unavailable"},
-      {"body:{\"Plaintext\":\"AAAA\"}", "kms-unavailable"},
-      {answered("\"Plaintext\":1"), "kms-unavailable"},
-      {answered("\"Plaintext\":\"***\""), "kms-unavailable"},
-      {answered("\"Plaintext\":\"AAAA\",\"Plaintext\":\"AAAA\""), "kms-unavailable"},
-      {answered("\"x\":{\"Plaintext\":\"AAAA\"}"), "kms-unavailable"},
-      {answered("\"Plain"), "kms-unavailable"},
-      {answered("\"Plaintext\":\"AAAA\""), "corrupt"},
-      {"redirect", "kms-unavailable"},
-      {"half", "kms-unavailable"},
-      {"garbage", "kms-unavailable"},
-      {"reset", "kms-unavailable"},
-      {"close", "kms-unavailable"},
-      {"long", "kms-unavailable"}};
-  for (const auto& [kind, code] : known) {
-    SCOPED_TRACE(kind);
-    // One that is closed while idle is tried again on a new connection.
-    const bool broken = kind == "close" || kind == "reset";
-    server_->trouble(kind, "Decrypt", broken ? 2 : 1);
-    EXPECT_EQ(unwrapped(*master, wrapped), code);
-    server_->ask({{"do", "calm"}});
-    EXPECT_EQ(unwrapped(*master, wrapped), "ok") << "it was the trouble's";
-  }
-  for (const std::string& answer :
-       {std::string("body:"), std::string("body:{}"), answered("\"CiphertextBlob\":1"),
-        answered("\"CiphertextBlob\":\"\""), answered("\"CiphertextBlob\":\"AAA\""),
-        answered("\"CiphertextBlob\":\"AAAA\",\"KeyMaterialId\":\"x\""),
-        answered("\"CiphertextBlob\":\"" + std::string(8196, 'A') + "\""), std::string("half")}) {
-    server_->trouble(answer, "Encrypt");
-    EXPECT_EQ(master->wrap(key_, context_).error().code, Code::kKmsUnavailable) << answer;
-  }
-  for (const std::string& answer :
-       {std::string("body:"), std::string("body:[]"), std::string("body:{}"),
-        std::string("body:{\"KeyMetadata\":{\"Arn\":1}}"),
-        "body:{\"KeyMetadata\":{\"Arn\":\"" + server_->key() +
-            "\",\"KeyId\":\"x\",\"KeyState\":\"Enabled\",\"CreationDate\":-1}}"}) {
-    server_->trouble(answer, "DescribeKey");
-    EXPECT_EQ(outcome(), "kms-unavailable") << answer;
-  }
-}
-
-TEST_F(AwsMaster, AnAnswerThatHangs) {
-  const auto master = open();
-  server_->trouble("hang", "Encrypt");
-  const auto outcome = master->wrap(key_, context_);
-  server_->ask({{"do", "calm"}});
-  ASSERT_FALSE(outcome.ok());
-  EXPECT_EQ(outcome.error().code, Code::kKmsUnavailable);
-  EXPECT_NE(outcome.error().message().find("in time"), std::string::npos);
-}
-
 TEST_F(AwsMaster, WhoMayDoWhat) {
   const auto master = open();
   const ByteVector wrapped = *master->wrap(key_, context_);
@@ -425,25 +278,6 @@ TEST_F(AwsMaster, WhoMayDoWhat) {
   EXPECT_NE(words_of(server_->uri()).find("policy"), std::string::npos);
 }
 
-/// Also where the server itself would say them.
-TEST_F(AwsMaster, NoSecretIsInAMessage) {
-  server_->use_access_key("node", true);
-  const auto master = open();
-  const std::string token = testing::environment("AWS_SESSION_TOKEN");
-  const std::string secret = testing::environment("AWS_SECRET_ACCESS_KEY");
-  ASSERT_FALSE(token.empty());
-  for (const int status : {400, 403, 500}) {
-    server_->trouble("echo:" + std::to_string(status), "Encrypt");
-    const auto outcome = master->wrap(key_, context_);
-    ASSERT_FALSE(outcome.ok());
-    const std::string words = outcome.error().message();
-    EXPECT_EQ(words.find(token.substr(4, 20)), std::string::npos) << words;
-    EXPECT_EQ(words.find(secret), std::string::npos) << words;
-    EXPECT_EQ(words.find("Signature="), std::string::npos) << words;
-    EXPECT_EQ(words.find("Plaintext\":\""), std::string::npos) << words;
-  }
-}
-
 TEST_F(AwsMaster, WhatAwsTellsOfItself) {
   const auto facts = open()->inspect();
   ASSERT_TRUE(facts.ok()) << facts.error().message();
@@ -453,34 +287,6 @@ TEST_F(AwsMaster, WhatAwsTellsOfItself) {
       "key state=Enabled;origin=AWS_KMS;regions=eu-west-1;we are=the environment (access key " +
       testing::environment("AWS_ACCESS_KEY_ID") + ");newest version="))
       << said;
-}
-
-TEST_F(AwsMaster, AnOutageAndItsEnd) {
-  const auto master = open();
-  const ByteVector wrapped = *master->wrap(key_, context_);
-  server_->stop();
-  EXPECT_EQ(unwrapped(*master, wrapped), "kms-unavailable");
-  server_->start();
-  EXPECT_EQ(unwrapped(*master, wrapped), "ok");
-}
-
-TEST_F(AwsMaster, ManyThreadsWhileCredentialsEnd) {
-  server_->use_machine();
-  const auto master = open();
-  std::atomic<int> failures{0};
-  std::vector<std::thread> threads;
-  for (int thread = 0; thread < 4; ++thread) {
-    threads.emplace_back([&] {
-      for (int i = 0; i < 15; ++i) {
-        const auto wrapped = master->wrap(key_, context_);
-        if (!wrapped || unwrapped(*master, *wrapped) != "ok") ++failures;
-      }
-    });
-  }
-  // Each call asks anew once; a second end within one call may be a refusal, and there is none.
-  server_->ask({{"do", "expire"}});
-  for (auto& thread : threads) thread.join();
-  EXPECT_EQ(failures, 0);
 }
 
 }  // namespace
