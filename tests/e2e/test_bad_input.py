@@ -204,7 +204,7 @@ class Init(BadInputTest):
                       ("--sensitivity", "secret")):
             self.refused(USAGE, f"{words[1]}.*", "init", new, "--kms", key, *words)
         self.refused(USAGE, "local:", "init", new, "--kms", "local:")
-        for kms in ("vault-of-mine:x", "aws-kms://arn", "key.file"):
+        for kms in ("vault-of-mine:x", "other-kms://arn", "key.file"):
             outcome = self.refused(USAGE, re.escape(kms.split(":")[0]), "init", new, "--kms", kms)
             self.assertIn("local:", outcome.err)
 
