@@ -5,14 +5,14 @@
 #   packaging/test.sh --quick    the plain build's tests alone
 #
 # COFFER_REQUIRE_ALL_TESTS=1   a test that can't run for want of something (/dev/fuse, root, a package) fails
-# COFFER_VECTORS=DIR           where the directory "wycheproof" with its test vectors is; without it those tests are skipped
+# COFFER_VECTORS=DIR           where the directories "wycheproof" and "aws-sigv4" with their test vectors are; without it those tests are skipped
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
 test_packages=(
   clang-format python3 python3-cryptography python3-cryptography-vectors python3-numpy python3-h5py python3-torch
   sqlite3 rsync git tar util-linux psmisc e2fsprogs stress-ng fio acl libcap2-bin libbenchmark-dev
-  softhsm2 opensc p11-kit swtpm tpm2-tools python3-hvac
+  softhsm2 opensc p11-kit swtpm tpm2-tools python3-hvac awscli python3-boto3
 )
 build_root=${COFFER_BUILD_ROOT:-$root_dir/build}
 
