@@ -75,7 +75,7 @@ struct AwsSession::Held {
     renew_at = over_at - std::min(kRenewBefore, lifetime / 4);
   }
   [[nodiscard]] bool may_be_stale() const {
-    return accepted || steady_clock::now() >= since + kHopeless;
+    return accepted || steady_clock::now() >= std::min(over_at, since + kHopeless);
   }
 };
 

@@ -33,19 +33,19 @@ TEST_F(AwsSessions, ARefusalCostsNoLoginEachTime) {
 
 TEST_F(AwsSessions, CredentialsAreRenewedBeforeTheirEnd) {
   server_->use_machine();
-  server_->ask({{"do", "set"}, {"lifetime", 2}});
+  server_->ask({{"do", "set"}, {"lifetime", 4}});
   const auto master = open();
   server_->seen("");
   // Those that have run out are refused, and got anew then; these never are.
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(6);
   std::size_t got = 0;
   while (std::chrono::steady_clock::now() < until) {
     ASSERT_EQ(wrapping(*master), "ok");
     got += server_->seen(kRole);
     ::usleep(50'000);
   }
-  EXPECT_GE(got, 2U);
-  EXPECT_LE(got, 12U);
+  EXPECT_GE(got, 1U);
+  EXPECT_LE(got, 10U) << "and not with each call";
 }
 
 TEST_F(AwsSessions, TheyAreUsedToTheirEndIfThereAreNoOthers) {
