@@ -6,6 +6,7 @@
 #include "keystore/kms/aws_kms.h"
 #include "keystore/kms/bounded_kms.h"
 #include "keystore/kms/gcp_kms.h"
+#include "keystore/kms/kmip_kms.h"
 #include "keystore/kms/local_kms.h"
 #include "keystore/kms/patient_kms.h"
 #include "keystore/kms/pkcs11_kms.h"
@@ -83,6 +84,7 @@ constexpr std::array kProviders = {
              true, create_gcp_master, open_gcp_master},
     Provider{"aws-kms://KEY-ARN", "aws-kms://", never, true, true, create_aws_master,
              open_aws_master},
+    Provider{"kmip://HOST/UID", "kmip://", never, true, true, create_kmip_master, open_kmip_master},
 };
 
 /// Null for a URI that none knows.

@@ -28,10 +28,10 @@ coffer_unit_test(unit_kms
   SOURCES kms/aws_answers_test.cc kms/aws_credentials_test.cc kms/aws_kms_test.cc kms/aws_server.cc
           kms/aws_session_test.cc kms/aws_sigv4_test.cc kms/bearer_token_test.cc kms/bounded_kms_test.cc
           kms/crc32c_test.cc kms/gcp_answers_test.cc kms/gcp_kms_test.cc kms/gcp_login_test.cc kms/gcp_server.cc
-          kms/http_client_test.cc kms/key_context_test.cc kms/key_file_test.cc kms/kms_check_test.cc
-          kms/master_kms_contract.cc kms/passphrase_test.cc kms/patient_kms_test.cc kms/pkcs11_test.cc
-          kms/secret_text_test.cc kms/secrets_in_memory_test.cc kms/soft_token.cc kms/soft_tpm.cc
-          kms/stand_in_process.cc
+          kms/http_client_test.cc kms/key_context_test.cc kms/key_file_test.cc kms/kmip_kms_test.cc
+          kms/kmip_server.cc kms/kms_check_test.cc kms/master_kms_contract.cc kms/passphrase_test.cc
+          kms/patient_kms_test.cc kms/pkcs11_test.cc kms/secret_text_test.cc kms/secrets_in_memory_test.cc
+          kms/soft_token.cc kms/soft_tpm.cc kms/stand_in_process.cc
           kms/tpm2_bus_test.cc kms/tpm2_record_test.cc kms/tpm2_test.cc kms/transit_server.cc kms/vault_kms_test.cc
           kms/vault_session_test.cc
           ${PROJECT_SOURCE_DIR}/tests/support/keystore_fake_kms.cc
@@ -49,3 +49,4 @@ target_compile_definitions(unit_kms PRIVATE COFFER_FAULTY_PKCS11="$<TARGET_FILE:
 target_compile_definitions(unit_kms PRIVATE COFFER_TRANSIT_SERVER="${PROJECT_SOURCE_DIR}/tests/support/transit_server.py")
 target_compile_definitions(unit_kms PRIVATE COFFER_GCP_SERVER="${PROJECT_SOURCE_DIR}/tests/support/gcp_kms_server.py")
 target_compile_definitions(unit_kms PRIVATE COFFER_AWS_KMS_SERVER="${PROJECT_SOURCE_DIR}/tests/support/aws_kms_server.py")
+target_compile_definitions(unit_kms PRIVATE COFFER_KMIP_SERVER="${PROJECT_SOURCE_DIR}/tests/support/kmip_server.py")
