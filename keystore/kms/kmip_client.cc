@@ -121,7 +121,8 @@ Result<KmipAnswer> KmipClient::ask(std::span<const KmipRequestItem> items, Time 
     const std::uint64_t before = connection->stream->bytes_read();
     auto answer = exchange(*connection, items, until);
     const bool unheard = !answer && connection->stream->bytes_read() == before;
-    if (kept && (unheard || (answer && refused(*answer)))) continue;
+    const bool in_time = steady_clock::now() < until;
+    if (kept && in_time && (unheard || (answer && refused(*answer)))) continue;
     if (answer && !refused(*answer)) put_back(std::move(connection));
     return answer;
   }

@@ -1,7 +1,6 @@
 #include "keystore/kms/kmip_message.h"
 
-#include <array>
-
+#include "keystore/crypto/random.h"
 #include "keystore/kms/secret_text.h"
 
 namespace coffer {
@@ -15,12 +14,6 @@ constexpr std::uint32_t kSuccess = 0;              // Result Status
 constexpr std::uint32_t kFailed = 1;
 
 Error odd(const char* what) { return {Code::kInvalid, 0, std::string("KMIP: ") + what}; }
-
-std::array<std::uint8_t, 4> id_of(std::size_t index) {
-  std::array<std::uint8_t, 4> id{};
-  store_le(id, 0, static_cast<std::uint32_t>(index + 1));
-  return id;
-}
 
 void write_header(TtlvWriter& out, std::size_t count, const KmipCredential* credential) {
   out.begin(Tag::kRequestHeader);
@@ -55,12 +48,13 @@ Result<std::size_t> read_header(const TtlvItem& message) {
   return static_cast<std::size_t>(*count);
 }
 
-Result<KmipResult> read_result(const TtlvItem& item, const KmipRequestItem& asked,
-                               std::size_t index, bool alone) {
+Result<KmipResult> read_result(const TtlvItem& item, const KmipRequestItem& asked) {
   const auto status = item.enumeration(Tag::kResultStatus);
   const auto operation = item.enumeration(Tag::kOperation);
   KmipResult result;
   result.words = without_secrets(item.text(Tag::kResultMessage).value_or(""));
+  const auto id = item.bytes(Tag::kUniqueBatchItemId);
+  if (id && !equal(*id, asked.id)) return odd("a result of another item");
   if (status == kFailed) {
     const auto reason = item.enumeration(Tag::kResultReason);
     if (!reason) return odd("a failure without a reason");
@@ -69,8 +63,7 @@ Result<KmipResult> read_result(const TtlvItem& item, const KmipRequestItem& aske
   }
   if (status != kSuccess || operation != static_cast<std::uint32_t>(asked.operation))
     return odd("a result of another operation");
-  const auto id = item.bytes(Tag::kUniqueBatchItemId);
-  if (!alone && !(id && equal(*id, id_of(index)))) return odd("a result of another item");
+  if (!id) return odd("a result of no item");
   const auto payload = item.one(Tag::kResponsePayload, TtlvType::kStructure);
   if (!payload) return odd("a result without contents");
   result.payload = *payload;
@@ -93,16 +86,21 @@ std::string_view to_string(KmipOperation operation) {
   return "?";
 }
 
+KmipRequestItem::KmipRequestItem(KmipOperation asked, SecretBytes contents)
+    : operation(asked), payload(std::move(contents)) {
+  random_bytes(id);
+}
+
 SecretBytes encode_kmip_request(std::span<const KmipRequestItem> items,
                                 const KmipCredential* credential) {
   TtlvWriter out;
   out.begin(Tag::kRequestMessage);
   write_header(out, items.size(), credential);
-  for (std::size_t i = 0; i < items.size(); ++i) {
+  for (const KmipRequestItem& item : items) {
     out.begin(Tag::kBatchItem);
-    out.enumeration(Tag::kOperation, static_cast<std::uint32_t>(items[i].operation));
-    if (items.size() > 1) out.bytes(Tag::kUniqueBatchItemId, id_of(i));
-    out.begin(Tag::kRequestPayload).items(items[i].payload.expose()).end();
+    out.enumeration(Tag::kOperation, static_cast<std::uint32_t>(item.operation));
+    out.bytes(Tag::kUniqueBatchItemId, item.id);
+    out.begin(Tag::kRequestPayload).items(item.payload.expose()).end();
     out.end();
   }
   return out.end().take();
@@ -118,7 +116,7 @@ Result<KmipAnswer> KmipAnswer::parse(SecretBytes message, std::span<const KmipRe
     const std::size_t index = answer.results_.size();
     if (index == asked.size() || answer.failure() != nullptr)
       return odd("more results than operations");
-    answer.results_.push_back(TRY(read_result(item, asked[index], index, asked.size() == 1)));
+    answer.results_.push_back(TRY(read_result(item, asked[index])));
   }
   if (answer.results_.size() != announced) return odd("another number of results than announced");
   if (answer.results_.size() != asked.size() && answer.failure() == nullptr)

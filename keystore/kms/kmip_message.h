@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <optional>
 #include <span>
 #include <string>
@@ -79,10 +80,14 @@ enum class KmipReason : std::uint32_t {
 
 constexpr std::size_t kKmipMostAnswer = 128 * 1024;  ///< of locked memory
 
-/// One operation, with the contents of its Request Payload.
+/// One operation, with the contents of its Request Payload, and an identifier of its own by which
+/// its answer is known.
 struct KmipRequestItem {
-  KmipOperation operation{};
+  KmipRequestItem(KmipOperation asked, SecretBytes contents);
+
+  KmipOperation operation;
   SecretBytes payload;
+  std::array<std::uint8_t, 8> id{};
 };
 
 /// A Username and Password (2.1.2).
@@ -106,8 +111,8 @@ struct KmipResult {
 /// A Response Message; the results' payloads are views of it. Moved with them.
 class KmipAnswer {
  public:
-  /// kInvalid unless it is an answer to these operations: as many results, in their order, or fewer
-  /// if the last of them failed. One that failed may stand for all.
+  /// kInvalid unless it is an answer to these operations: as many results, in their order and with
+  /// their identifiers, or fewer if the last of them failed. One that failed may stand for all.
   static Result<KmipAnswer> parse(SecretBytes message, std::span<const KmipRequestItem> asked);
 
   [[nodiscard]] const std::vector<KmipResult>& results() const { return results_; }

@@ -80,7 +80,7 @@ Result<TtlvItem> take_item(Bytes& rest) {
 
 Result<void> check_inside(const TtlvItem& item, unsigned level, std::size_t& count) {
   if (item.type != TtlvType::kStructure) return {};
-  if (level == kMostLevels) return malformed("too many levels");
+  if (level > kMostLevels) return malformed("too many levels");
   for (Bytes rest = item.value; !rest.empty();) {
     if (++count > kMostItems) return malformed("too many items");
     TRY(check_inside(TRY(take_item(rest)), level + 1, count));

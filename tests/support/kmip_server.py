@@ -10,6 +10,7 @@ it listens. Then each line of standard input is a command in JSON, answered by a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -225,9 +226,10 @@ class Commands:
 
     def disconnect(self) -> int:
         """All connections end; how many there were."""
-        sessions = list(self.server.sessions)
+        sessions = [session for session in list(self.server.sessions) if session.is_alive()]
         for session in sessions:
-            session._connection.shutdown(socket.SHUT_RDWR)  # pylint: disable=protected-access
+            with contextlib.suppress(OSError):
+                session._connection.shutdown(socket.SHUT_RDWR)  # pylint: disable=protected-access
         for session in sessions:
             session.join(10)
         return len(sessions)

@@ -20,6 +20,7 @@
 #include "keystore/crypto/kdf.h"
 #include "keystore/kms/aws_kms.h"
 #include "keystore/kms/gcp_kms.h"
+#include "keystore/kms/kmip_kms.h"
 #include "keystore/kms/master_kms.h"
 #include "keystore/kms/secret_text.h"
 #include "keystore/kms/tpm2_seal.h"
@@ -28,6 +29,7 @@
 #include "tests/support/temp_dir.h"
 #include "tests/unit/keystore/kms/aws_server.h"
 #include "tests/unit/keystore/kms/gcp_server.h"
+#include "tests/unit/keystore/kms/kmip_server.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
 #include "tests/unit/keystore/kms/soft_tpm.h"
 #include "tests/unit/keystore/kms/transit_server.h"
@@ -283,6 +285,44 @@ TEST_F(SecretsInMemory, KeysAndCredentialsOnTheirWayToAws) {
     EXPECT_EQ(count_in_ordinary_memory(secret), 0U) << "the secret access key";
     keep_freed = false;
   }
+}
+
+/// Through TTLV and TLS: keys both ways, one by one and many at once, and the password.
+TEST_F(SecretsInMemory, KeysOnTheirWayToAKmipServer) {
+  if (!testing::have_kmip_server()) COFFER_SKIP("no python3-pykmip");
+  keep_freed = false;
+  testing::KmipServer server;
+  SecretBytes password = SecretBytes::random(24);
+  for (std::uint8_t& letter : password.expose())
+    letter = static_cast<std::uint8_t>('a' + letter % 26);
+  const std::string path = server.write("password", "");
+  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  ASSERT_EQ(::write(fd.get(), password.expose().data(), 24), 24);
+  testing::set_variable("COFFER_KMIP_USER", "node");
+  testing::set_variable("COFFER_KMIP_PASSWORD_FILE", path);
+  const auto master = KmipKms::open(server.new_key(), "");
+  ASSERT_TRUE(master.ok()) << master.error().message();
+  const auto there_and_back = [&](const SecretBytes& key) {
+    const KeyInPlace keys[] = {{&key, {}}, {&key, {}}};
+    const auto wrapped = (*master)->wrap_all(keys);
+    ASSERT_TRUE(wrapped.ok()) << wrapped.error().message();
+    ASSERT_TRUE((*master)->unwrap((*wrapped)[0], {}).ok());
+    const auto alone = (*master)->wrap(key, {});
+    ASSERT_TRUE(alone.ok()) << alone.error().message();
+    ASSERT_TRUE((*master)->unwrap(*alone, {}).ok());
+    server.ask({{"do", "disconnect"}});
+    ASSERT_TRUE((*master)->unwrap(*alone, {}).ok());
+  };
+  there_and_back(SecretBytes::random(32));
+  keep_freed = true;
+  const SecretBytes key = SecretBytes::random(32);
+  there_and_back(key);
+  for (std::size_t half = 0; half < 2; ++half) {
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(key.expose().subspan(16 * half, 16))), 0U)
+        << "the key";
+  }
+  EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(password.expose().first(20))), 0U)
+      << "the password";
 }
 
 }  // namespace
