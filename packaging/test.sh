@@ -12,7 +12,7 @@ source "$(dirname "$0")/common.sh"
 test_packages=(
   clang-format python3 python3-cryptography python3-cryptography-vectors python3-numpy python3-h5py python3-torch
   sqlite3 rsync git tar util-linux psmisc e2fsprogs stress-ng fio acl libcap2-bin libbenchmark-dev
-  softhsm2 opensc p11-kit swtpm tpm2-tools python3-hvac awscli python3-boto3
+  softhsm2 opensc p11-kit swtpm tpm2-tools python3-hvac awscli python3-boto3 python3-pykmip
 )
 build_root=${COFFER_BUILD_ROOT:-$root_dir/build}
 

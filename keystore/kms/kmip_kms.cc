@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "keystore/crypto/random.h"
+#include "keystore/kms/kmip_cipher.h"
 
 namespace coffer {
 namespace {
@@ -15,15 +16,10 @@ using Tag = KmipTag;
 constexpr std::string_view kScheme = "kmip://";
 constexpr std::size_t kLongestUid = 128;
 constexpr std::uint8_t kFormat = 1;
-constexpr std::size_t kNonceSize = 12;
-constexpr std::size_t kTagSize = 16;
-constexpr std::size_t kWrappedSize = 1 + kNonceSize + kWrappedKeySize + kTagSize;
+constexpr std::size_t kWrappedSize = 1 + kKmipNonceSize + kWrappedKeySize + kKmipTagSize;
 constexpr std::size_t kFingerprintPlain = 16;
-constexpr std::size_t kFingerprintSize = kFingerprintPlain + kTagSize;
+constexpr std::size_t kFingerprintSize = kFingerprintPlain + kKmipTagSize;
 constexpr std::chrono::seconds kTimeout{8};
-
-constexpr std::uint32_t kAes = 3;  // Cryptographic Algorithm
-constexpr std::uint32_t kGcm = 9;  // Block Cipher Mode
 
 // The nonce is nobody else's: those of wrapped keys are random.
 const Bytes kFingerprintNonce = as_bytes("coffer/1/fpr");
@@ -38,61 +34,6 @@ bool is_uid(std::string_view text) {
            letter == ':';
   });
 }
-
-void write_parameters(TtlvWriter& out) {
-  out.begin(Tag::kCryptographicParameters);
-  out.enumeration(Tag::kBlockCipherMode, kGcm);
-  out.enumeration(Tag::kCryptographicAlgorithm, kAes);
-  out.integer(Tag::kTagLength, kTagSize);
-  out.end();
-}
-
-KmipRequestItem encrypt_item(const std::string& uid, Bytes nonce, Bytes aad, Bytes plain) {
-  TtlvWriter out;
-  out.text(Tag::kUniqueIdentifier, as_bytes(uid));
-  write_parameters(out);
-  out.bytes(Tag::kData, plain).bytes(Tag::kNonce, nonce).bytes(Tag::kAdditionalData, aad);
-  return {KmipOperation::kEncrypt, out.take()};
-}
-
-KmipRequestItem decrypt_item(const std::string& uid, Bytes nonce, Bytes aad, Bytes sealed) {
-  TtlvWriter out;
-  out.text(Tag::kUniqueIdentifier, as_bytes(uid));
-  write_parameters(out);
-  out.bytes(Tag::kData, sealed.first(sealed.size() - kTagSize));
-  out.bytes(Tag::kNonce, nonce).bytes(Tag::kAdditionalData, aad);
-  out.bytes(Tag::kAuthenticationTag, sealed.last(kTagSize));
-  return {KmipOperation::kDecrypt, out.take()};
-}
-
-/// None where the key's state, or another question, has to tell.
-std::optional<Code> code_of(KmipReason reason) {
-  switch (reason) {
-    case KmipReason::kItemNotFound:
-      return Code::kKmsKeyMissing;
-    case KmipReason::kObjectArchived:
-      return Code::kKmsKeyDisabled;
-    case KmipReason::kAuthenticationNotSuccessful:
-    case KmipReason::kAttestationRequired:
-    case KmipReason::kAttestationFailed:
-      return Code::kKmsDenied;
-    case KmipReason::kResponseTooLarge:
-    case KmipReason::kInvalidMessage:
-    case KmipReason::kOperationNotSupported:
-    case KmipReason::kFeatureNotSupported:
-    case KmipReason::kOperationCanceled:
-      return Code::kKmsUnavailable;
-    default:
-      return std::nullopt;
-  }
-}
-
-bool refuses_access(KmipReason reason) {
-  return reason == KmipReason::kPermissionDenied || reason == KmipReason::kIllegalOperation;
-}
-
-/// May be said of what is asked for, as well as of trouble that the server has.
-bool is_ambiguous(KmipReason reason) { return !code_of(reason) && !refuses_access(reason); }
 
 /// Of a batch as such, not of what is in it.
 bool refuses_batches(const KmipAnswer& answer) {
@@ -162,15 +103,16 @@ Result<std::unique_ptr<KmipKms>> KmipKms::open(const std::string& uri, const std
   TRY(master->check_protocol(until));
   const KmipKey key = TRY(master->read_key(until));
   if (!key.is_aes_256)
-    return master->error(Code::kUnsupported, "no symmetric key for AES with 256 bits");
+    return master->error(Code::kUnsupported, "is no symmetric key for AES of 256 bits; make one");
   const auto needed =
       version.empty() ? KmipKey::kMayEncrypt | KmipKey::kMayDecrypt : KmipKey::kMayDecrypt;
   if (const auto why = key.why_not(needed)) return master->error(why->code, why->context);
   if (version.empty()) {
     if (key.given_away()) {
-      return master->error(Code::kUnsupported,
-                           "the KMIP server would give this key away; make one with the attribute "
-                           "Sensitive, or without Extractable");
+      return master->error(
+          Code::kUnsupported,
+          "the KMIP server would give this key away; make one that is Sensitive, or "
+          "not Extractable");
     }
     TRY(master->take_up(until));
   } else {
@@ -188,7 +130,7 @@ Result<void> KmipKms::check_protocol(Time until) {
   const KmipRequestItem items[] = {{KmipOperation::kDiscoverVersions, out.take()}};
   const KmipAnswer answer = TRY(client_.ask(items, until));
   const KmipResult* const failed = answer.failure();
-  if (failed != nullptr && code_of(*failed->failed) == Code::kKmsDenied)
+  if (failed != nullptr && kmip_code_of(*failed->failed) == Code::kKmsDenied)
     return cause_of(*failed, KmipOperation::kDiscoverVersions, until);
   if (failed == nullptr) {
     for (const TtlvItem& item : answer.results()[0].payload.items()) {
@@ -209,9 +151,9 @@ Result<KmipKey> KmipKms::read_key(Time until) {
   const KmipRequestItem items[] = {{KmipOperation::kGetAttributes, KmipKey::request(place_.uid)}};
   const KmipAnswer answer = TRY(client_.ask(items, until));
   if (const KmipResult* const failed = answer.failure()) {
-    const Code code = refuses_access(*failed->failed)
+    const Code code = kmip_refuses_access(*failed->failed)
                           ? Code::kKmsDenied
-                          : code_of(*failed->failed).value_or(Code::kKmsUnavailable);
+                          : kmip_code_of(*failed->failed).value_or(Code::kKmsUnavailable);
     return error(code, "the KMIP server refuses Get Attributes (" + in_words(*failed->failed) +
                            "): " + failed->words);
   }
@@ -224,31 +166,24 @@ Error KmipKms::cause_of(const KmipResult& failed, KmipOperation operation, Time 
   const KmipReason reason = *failed.failed;
   const std::string refusal = "the KMIP server refuses " + std::string(to_string(operation)) +
                               " (" + in_words(reason) + "): " + failed.words;
-  if (const auto code = code_of(reason)) return error(*code, refusal);
+  if (const auto code = kmip_code_of(reason)) return error(*code, refusal);
   const auto key = read_key(until);
   if (!key) return key.error();
   const auto needed =
       operation == KmipOperation::kEncrypt ? KmipKey::kMayEncrypt : KmipKey::kMayDecrypt;
   if (const auto why = key->why_not(needed)) return error(why->code, why->context);
-  return error(refuses_access(reason) ? Code::kKmsDenied : Code::kKmsUnavailable, refusal);
+  return error(kmip_refuses_access(reason) ? Code::kKmsDenied : Code::kKmsUnavailable, refusal);
 }
 
 Result<ByteVector> KmipKms::encrypted(const KmipResult& result, Bytes nonce,
                                       std::size_t length) const {
-  const TtlvItem& payload = result.payload;
-  const auto data = payload.bytes(Tag::kData);
-  const auto tag = payload.bytes(Tag::kAuthenticationTag);
-  if (payload.text(Tag::kUniqueIdentifier) != place_.uid || !data || data->size() != length ||
-      !tag || tag->size() != kTagSize)
-    return not_understood();
-  // It is said only by a server that has chosen it.
-  const auto said = payload.bytes(Tag::kNonce);
-  if (said && !equal(*said, nonce)) return not_understood();
-  return ByteWriter().bytes(*data).bytes(*tag).take();
+  auto sealed = kmip_encrypted(result.payload, place_.uid, nonce, length);
+  if (!sealed) return not_understood();
+  return *std::move(sealed);
 }
 
 Result<ByteVector> KmipKms::encrypt(Bytes nonce, Bytes aad, Bytes plain, Time until) {
-  const KmipRequestItem items[] = {encrypt_item(place_.uid, nonce, aad, plain)};
+  const KmipRequestItem items[] = {kmip_encrypt(place_.uid, nonce, aad, plain)};
   const KmipAnswer answer = TRY(client_.ask(items, until));
   if (const KmipResult* const failed = answer.failure())
     return cause_of(*failed, KmipOperation::kEncrypt, until);
@@ -256,15 +191,14 @@ Result<ByteVector> KmipKms::encrypt(Bytes nonce, Bytes aad, Bytes plain, Time un
 }
 
 Result<KmipAnswer> KmipKms::ask_decrypt(Bytes nonce, Bytes aad, Bytes sealed, Time until) {
-  const KmipRequestItem items[] = {decrypt_item(place_.uid, nonce, aad, sealed)};
+  const KmipRequestItem items[] = {kmip_decrypt(place_.uid, nonce, aad, sealed)};
   return client_.ask(items, until);
 }
 
 Result<SecretBytes> KmipKms::decrypted(const KmipAnswer& answer) const {
-  const TtlvItem& payload = answer.results()[0].payload;
-  const auto data = payload.bytes(Tag::kData);
-  if (payload.text(Tag::kUniqueIdentifier) != place_.uid || !data) return not_understood();
-  return SecretBytes::copy_of(*data);
+  auto plain = kmip_decrypted(answer.results()[0].payload, place_.uid);
+  if (!plain) return not_understood();
+  return *std::move(plain);
 }
 
 /// The first time. A server that does not heed additional data would unwrap keys that were moved.
@@ -295,7 +229,7 @@ Result<void> KmipKms::check_fingerprint(Time until) {
     return {};
   }
   const Error cause = cause_of(*failed, KmipOperation::kDecrypt, until);
-  if (cause.code != Code::kKmsUnavailable || !is_ambiguous(*failed->failed)) return cause;
+  if (cause.code != Code::kKmsUnavailable || !kmip_is_ambiguous(*failed->failed)) return cause;
   // Another key makes another one of the same; if it makes none, nothing is known.
   const auto here =
       encrypt(kFingerprintNonce, kFingerprintAad, ByteVector(kFingerprintPlain), until);
@@ -305,7 +239,7 @@ Result<void> KmipKms::check_fingerprint(Time until) {
 
 Result<ByteVector> KmipKms::wrap_by(const SecretBytes& key, const KeyContext& context, Time until) {
   TRY(check_wrappable(key));
-  std::array<std::uint8_t, kNonceSize> nonce{};
+  std::array<std::uint8_t, kKmipNonceSize> nonce{};
   random_bytes(nonce);
   const ByteVector sealed = TRY(encrypt(nonce, context.encode(), key.expose(), until));
   return ByteWriter().le(kFormat).bytes(nonce).bytes(sealed).take();
@@ -326,13 +260,13 @@ Result<std::vector<ByteVector>> KmipKms::wrap_one_by_one(std::span<const KeyInPl
 Result<std::vector<ByteVector>> KmipKms::wrap_all(std::span<const KeyInPlace> keys) {
   const Time until = deadline();
   if (keys.size() < 2 || !takes_batches_) return wrap_one_by_one(keys, until);
-  std::vector<std::array<std::uint8_t, kNonceSize>> nonces(keys.size());
+  std::vector<std::array<std::uint8_t, kKmipNonceSize>> nonces(keys.size());
   std::vector<KmipRequestItem> items;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     TRY(check_wrappable(*keys[i].key));
     random_bytes(nonces[i]);
     items.push_back(
-        encrypt_item(place_.uid, nonces[i], keys[i].context.encode(), keys[i].key->expose()));
+        kmip_encrypt(place_.uid, nonces[i], keys[i].context.encode(), keys[i].key->expose()));
   }
   const KmipAnswer answer = TRY(client_.ask(items, until));
   if (refuses_batches(answer)) {
@@ -359,16 +293,16 @@ Result<SecretBytes> KmipKms::unwrap(Bytes wrapped, const KeyContext& context) {
     return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
   const Time until = deadline();
   const auto aad = context.encode();
-  const Bytes nonce = wrapped.subspan(1, kNonceSize);
-  const Bytes sealed = wrapped.subspan(1 + kNonceSize);
+  const Bytes nonce = wrapped.subspan(1, kKmipNonceSize);
+  const Bytes sealed = wrapped.subspan(1 + kKmipNonceSize);
   for (bool again = false;; again = true) {
     const auto answer = TRY(ask_decrypt(nonce, aad, sealed, until));
     const KmipResult* const failed = answer.failure();
     if (failed == nullptr) return check_unwrapped(TRY(decrypted(answer)));
-    if (again && is_ambiguous(*failed->failed))
+    if (again && kmip_is_ambiguous(*failed->failed))
       return Error{Code::kCorrupt, 0, "wrapped key does not authenticate"};
     const Error cause = cause_of(*failed, KmipOperation::kDecrypt, until);
-    if (cause.code != Code::kKmsUnavailable || !is_ambiguous(*failed->failed)) return cause;
+    if (cause.code != Code::kKmsUnavailable || !kmip_is_ambiguous(*failed->failed)) return cause;
     TRY(check_fingerprint(until));
   }
 }

@@ -1,4 +1,4 @@
-"""Certificates for kmip_server.py, and for pykmip-server in the end-to-end tests."""
+"""Certificates for kmip_server.py and, as a program (kmip_pki.py DIRECTORY), for pykmip-server in the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import ipaddress
 import os
+import sys
 from pathlib import Path
 
 from cryptography import x509
@@ -90,3 +91,7 @@ def make_pki(directory: Path) -> str:
     other.issue_client("node-foreign", "node")
     pin.write_text(digest)
     return digest
+
+
+if __name__ == "__main__":
+    make_pki(Path(sys.argv[1]))

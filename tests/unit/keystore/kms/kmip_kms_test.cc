@@ -167,39 +167,6 @@ TEST_F(KmipMaster, AKeyThatMayBeUsedNoMore) {
   EXPECT_EQ(reopened(record), "kms-key-missing");
 }
 
-TEST_F(KmipMaster, UrisThatCannotBe) {
-  const std::string base = "kmip://" + server_->host();
-  for (const std::string& uri :
-       {std::string("kmip://"), base, base + "/", base + "//1", base + "/1/2",
-        base + "/1?user=7531", base + "/1#x", base + "/a%31", base + "/a b", base + "/a@7531",
-        base + "/" + std::string(129, 'a'), std::string("kmip://127.0.0.1:0/1"),
-        std::string("kmip://127.0.0.1:99999/1"), std::string("kmip://127.0.0.1:/1"),
-        std::string("kmip://:5696/1"), std::string("kmip://[::1/1"),
-        std::string("kmip://user:7531@127.0.0.1/1")}) {
-    EXPECT_EQ(outcome_of(uri), "invalid") << uri;
-    EXPECT_EQ(words_of(uri).find("7531"), std::string::npos) << words_of(uri);
-  }
-}
-
-/// Whoever alters a keystore would have the node's keys brought to him.
-TEST_F(KmipMaster, OnlyTheNodesOwnServerIsAsked) {
-  MasterKeyRecord record = open()->describe();
-  server_->seen();
-  for (const char* const server :
-       {"kmip.example.com", "127.0.0.1:1", "127.0.0.1", "https://127.0.0.1:1", "user@127.0.0.1:1",
-        "127.0.0.1:1/x", ""}) {
-    set_variable("COFFER_KMIP_SERVER", server);
-    EXPECT_EQ(reopened(record), "key-unavailable") << server;
-    EXPECT_EQ(outcome(), "key-unavailable") << server;
-  }
-  EXPECT_EQ(server_->seen().size(), 0U);
-  const std::string port = server_->host().substr(9);
-  set_variable("COFFER_KMIP_SERVER", "LOCALHOST" + port);
-  EXPECT_EQ(reopened(record), "key-unavailable") << "an address is no name";
-  record.uri = "kmip://Localhost" + port + "/" + uid_;
-  EXPECT_EQ(reopened(record), "ok");
-}
-
 TEST_F(KmipMaster, EachErrorHasItsCause) {
   const auto master = open();
   const ByteVector wrapped = *master->wrap(key_, context_);
