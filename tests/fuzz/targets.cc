@@ -6,6 +6,7 @@
 #include "tests/fuzz/content_targets.h"
 #include "tests/fuzz/format_targets.h"
 #include "tests/fuzz/keystore_targets.h"
+#include "tests/fuzz/kmip_targets.h"
 #include "tests/fuzz/names_targets.h"
 
 namespace coffer::fuzz {
@@ -32,6 +33,7 @@ std::span<const Target> all_targets() {
       Target{"key_file", fuzz_key_file, key_file_seeds, 8},
       Target{"passphrase_parameters", fuzz_passphrase_parameters, passphrase_parameters_seeds},
       Target{"tpm2_record", fuzz_tpm2_record, tpm2_record_seeds},
+      Target{"kmip_answer", fuzz_kmip_answer, kmip_answer_seeds},
       Target{"policy_rows", fuzz_policy_rows, policy_rows_seeds, 10},
       Target{"keystore_file", fuzz_keystore_file, keystore_file_seeds, 100},
       Target{"audit_lines", fuzz_audit_lines, audit_lines_seeds, 4},
