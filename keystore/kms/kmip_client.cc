@@ -52,9 +52,9 @@ Result<KmipClient::ConnectionPtr> KmipClient::connect(Time until) const {
       TRY(read_private_file("key of the client certificate", settings_.client_key, kMostOfKey));
   tls.pin_sha256 = settings_.pin_sha256;
   if (!settings_.user.empty()) {
-    made->credential.emplace(
+    made->credential = KmipCredential{
         settings_.user,
-        TRY(read_secret_line("password file", settings_.password_file, Readers::kOwner)));
+        TRY(read_secret_line("password file", settings_.password_file, Readers::kOwner))};
   }
   auto socket = tcp_connect(settings_.server, until);
   if (!socket) return failure(socket.error());
