@@ -88,10 +88,9 @@ class MasterKms {
 /// typed twice.
 using PassphraseSource = std::function<Result<SecretBytes>(bool confirm)>;
 
-/// Makes a new master key, or takes up an existing one, for `uri` (`local:PATH`, `passphrase:`,
-/// `pkcs11:TOKEN-URI`, `tpm2:OPTIONS`, `hcvault://HOST/MOUNT/keys/NAME`,
-/// `gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K`). `describe` then has it in the form
-/// to be kept on record. kInvalid for a URI that no provider knows.
+/// Makes a new master key, or takes up an existing one, for `uri` (kProviders in master_kms.cc has
+/// the forms). `describe` then has it in the form to be kept on record. kInvalid for a URI that no
+/// provider knows.
 Result<std::unique_ptr<MasterKms>> create_master(const std::string& uri,
                                                  const PassphraseSource& passphrase);
 
