@@ -22,6 +22,7 @@ struct RewrapOptions {
   bool all = false;
   bool abandon = false;
   bool by_recovery = false;
+  bool leave_unopenable = false;
   bool json = false;
   PassphraseOptions passphrase;
   PassphraseOptions new_passphrase;
@@ -55,9 +56,20 @@ Result<KeystoreSession> open_session(const RewrapOptions& options) {
   return KeystoreSession::open(options.store, how);
 }
 
+/// On stderr: which files stay as unreadable as they are.
+void tell_left(const MasterKeys::Progress& progress) {
+  for (const FileId& file : progress.left)
+    std::fprintf(stderr, "The key of file %s does not open; it was left.\n", file.hex().c_str());
+}
+
 Result<int> rewrap(const RewrapOptions& options) {
+  if (options.by_recovery && options.other.empty() && !options.abandon) {
+    return Error{Code::kInvalid, 0,
+                 "--recovery needs --to: the master key that the store is to have from now on"};
+  }
   const KeystoreSession session = TRY(open_session(options));
   MasterKeys keys(*session.keyring);
+  if (options.leave_unopenable) keys.leave_unopenable();
   if (options.abandon) {
     TRY(session.note("/", "kms rewrap --abandon"));
     TRY(keys.abandon());
@@ -71,6 +83,7 @@ Result<int> rewrap(const RewrapOptions& options) {
                             (options.by_recovery ? " by the recovery master key" : "")));
   const auto progress =
       TRY(next ? keys.move_to(*next, show_progress) : keys.rewrap(options.all, show_progress));
+  tell_left(progress);
   if (options.json) {
     print_json({{"master_key", after.uri}, {"version", after.version}, {"keys", progress.keys}});
   } else {
@@ -88,13 +101,13 @@ Result<int> rewrap(const RewrapOptions& options) {
 
 Result<int> add_recovery(const RewrapOptions& options) {
   const KeystoreSession session = TRY(open_session(options));
-  std::optional<MasterKeyRecord> begun;
-  if (const auto peek = TRY(Keyring::peek(session.config.keystore)); peek.recovery)
-    begun = peek.recovery->master.record;
-  const auto recovery = TRY(open_other(options, session, begun));
+  MasterKeys keys(*session.keyring);
+  if (options.leave_unopenable) keys.leave_unopenable();
+  const auto recovery = TRY(open_other(options, session, TRY(keys.recovery())));
   const std::string uri = recovery->describe().uri;
   TRY(session.note("/", "kms recovery add " + uri));
-  const auto progress = TRY(MasterKeys(*session.keyring).set_recovery(*recovery, show_progress));
+  const auto progress = TRY(keys.set_recovery(*recovery, show_progress));
+  tell_left(progress);
   std::printf("All keys, %llu, can be recovered by %s.\n",
               static_cast<unsigned long long>(progress.keys), printable(uri).c_str());
   return 0;
@@ -147,6 +160,11 @@ Result<int> list_masters(const RewrapOptions& options) {
   return 0;
 }
 
+void add_leave_unopenable(CLI::App& verb, RewrapOptions& options) {
+  verb.add_flag("--leave-unopenable", options.leave_unopenable,
+                "Let keys of files that do not open any more be, and say whose they are");
+}
+
 void add_recovery_commands(CLI::App& kms, ChosenCommand& chosen) {
   CLI::App& recovery = *kms.add_subcommand(
       "recovery", "A second master key, for the day on which the first is lost");
@@ -156,6 +174,7 @@ void add_recovery_commands(CLI::App& kms, ChosenCommand& chosen) {
       "add", "Give the store a recovery master key, or make copies that it lacks");
   add.add_option("STORE", options->store, "The store's directory")->required();
   add.add_option("URI", options->other, "URI of the recovery master key")->required();
+  add_leave_unopenable(add, *options);
   add_passphrase_options(add, options->passphrase);
   add.add_option("--new-passphrase-file", options->new_passphrase.file,
                  "Read the passphrase or PIN of the recovery master key from this file");
@@ -179,10 +198,10 @@ void add_rewrap(CLI::App& kms, ChosenCommand& chosen) {
   rewrap_command.add_option("STORE", options->store, "The store's directory")->required();
   CLI::Option& to = *rewrap_command.add_option("--to", options->other,
                                                "URI of another master key, to move the store to");
-  rewrap_command
-      .add_flag("--all", options->all,
-                "Wrap anew also what the newest version, or one that is not told, has wrapped")
-      ->excludes(&to);
+  CLI::Option& all = *rewrap_command.add_flag(
+      "--all", options->all,
+      "Wrap anew also what the newest version, or one that is not told, has wrapped");
+  all.excludes(&to);
   rewrap_command
       .add_flag("--abandon", options->abandon,
                 "Stay with the present master key, if a move to another was begun")
@@ -190,7 +209,8 @@ void add_rewrap(CLI::App& kms, ChosenCommand& chosen) {
   rewrap_command
       .add_flag("--recovery", options->by_recovery,
                 "The present master key is lost: open the store by its recovery master key")
-      ->needs(&to);
+      ->excludes(&all);
+  add_leave_unopenable(rewrap_command, *options);
   rewrap_command.add_flag("--json", options->json, "As JSON");
   add_passphrase_options(rewrap_command, options->passphrase);
   rewrap_command.add_option("--new-passphrase-file", options->new_passphrase.file,

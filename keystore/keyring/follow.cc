@@ -75,7 +75,12 @@ Result<SecretBytes> Keyring::unwrap_policy_key() {
   for (int attempt = 1;; ++attempt) {
     // Not authentic yet: what authenticates it is this key. Without a way to follow, ours tells.
     const MasterKeyRecord asked = TRY(recorded_primary());
-    if (take_up_master_) TRY(follow(asked));
+    if (take_up_master_) {
+      auto followed = follow(asked);
+      // Or the store has moved on in the midst of it.
+      if (!followed && attempt < kAttempts && TRY(recorded_primary()) != asked) continue;
+      TRY(std::move(followed));
+    }
     ByteVector wrapped;
     {
       MutexLock lock(read_mutex_);

@@ -254,9 +254,14 @@ Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
 
 Result<bool> Keyring::insert_deks(const NewDeks& made, const MasterKeyRecord* wrapped_by) {
   const auto keys = TRY(policy_keys());
+  const auto newest = seen_.newest();
   MutexLock lock(mutex_);
   Transaction transaction = TRY(begin_write());
-  if (wrapped_by != nullptr && TRY(select_active_master(database_)) != *wrapped_by) return false;
+  if (wrapped_by != nullptr) {
+    // Which master key it is, and to whom copies are sealed, has to be authentic.
+    TRY(check_state(database_, *keys, newest));
+    if (TRY(select_active_master(database_)) != *wrapped_by) return false;
+  }
   Statement insert = TRY(database_.prepare(
       "INSERT INTO deks (file_id, version, scope_id, kek_version, state, wrapped, created_at, "
       "changed_at,"

@@ -15,29 +15,45 @@ Error moved_meanwhile() {
   return {Code::kBusy, 0, "the store has moved to another master key meanwhile"};
 }
 
-Result<std::vector<SecretBytes>> unwrapped_all(MasterKms& master,
-                                               const std::vector<WrappedKey>& keys) {
-  std::vector<WrappedInPlace> wrapped;
-  for (const WrappedKey& each : keys) wrapped.push_back({each.wrapped, each.context});
-  return master.unwrap_all(wrapped);
+std::vector<WrappedInPlace> in_place(const std::vector<WrappedKey>& keys) {
+  std::vector<WrappedInPlace> placed;
+  for (const WrappedKey& each : keys) placed.push_back({each.wrapped, each.context});
+  return placed;
+}
+
+/// What is to stand in the place of a key is looked at first: one that does not open is lost.
+Result<std::vector<ByteVector>> checked(MasterKms& master, const std::vector<WrappedKey>& keys,
+                                        const std::vector<SecretBytes>& unwrapped,
+                                        std::vector<ByteVector> wrapped) {
+  std::vector<WrappedInPlace> placed;
+  for (std::size_t i = 0; i < keys.size(); ++i) placed.push_back({wrapped[i], keys[i].context});
+  const std::vector<SecretBytes> again = TRY(master.unwrap_all(placed));
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (!constant_time_equal(again[i].expose(), unwrapped[i].expose())) {
+      return Error{Code::kKmsUnavailable, 0,
+                   master.describe().uri + ": what it unwraps is not the key that it has wrapped"};
+    }
+  }
+  return wrapped;
 }
 
 Result<std::vector<ByteVector>> wrapped_anew(MasterKms& from, MasterKms& to,
                                              const std::vector<WrappedKey>& keys) {
-  const std::vector<SecretBytes> unwrapped = TRY(unwrapped_all(from, keys));
+  const std::vector<SecretBytes> unwrapped = TRY(from.unwrap_all(in_place(keys)));
   std::vector<KeyInPlace> placed;
   for (std::size_t i = 0; i < keys.size(); ++i) placed.push_back({&unwrapped[i], keys[i].context});
-  return to.wrap_all(placed);
+  return checked(to, keys, unwrapped, TRY(to.wrap_all(placed)));
 }
 
-/// By the KMS itself. What comes of it is looked at: a key that does not open any more is lost.
-Result<ByteVector> rewrapped(MasterKms& master, const WrappedKey& key) {
-  ByteVector fresh = TRY(master.rewrap(key.wrapped, key.context));
-  const SecretBytes before = TRY(master.unwrap(key.wrapped, key.context));
-  const SecretBytes after = TRY(master.unwrap(fresh, key.context));
-  if (constant_time_equal(before.expose(), after.expose())) return fresh;
-  return Error{Code::kKmsUnavailable, 0,
-               master.describe().uri + ": what it wrapped anew is not the key that it was"};
+/// By the KMS itself, where it can.
+Result<std::vector<ByteVector>> rewrapped(MasterKms& master, const std::vector<WrappedKey>& keys) {
+  auto fresh = TRY(master.rewrap_all(in_place(keys)));
+  return checked(master, keys, TRY(master.unwrap_all(in_place(keys))), std::move(fresh));
+}
+
+/// What only this key's wrapped form, or place, can be blamed for.
+bool is_unopenable(Code code) {
+  return code == Code::kCorrupt || code == Code::kUnknownVersion || code == Code::kNotFound;
 }
 
 }  // namespace
@@ -151,7 +167,7 @@ Result<void> MasterKeys::rewrap_keys(const std::string& newest, Run& run) {
 
 Result<void> MasterKeys::rewrap_key(const WrappedKey& key) {
   const MasterKeyRecord primary = TRY(keyring_.primary());
-  const ByteVector fresh = TRY(rewrapped(keyring_.master_, key));
+  const ByteVector fresh = TRY(rewrapped(keyring_.master_, {key})).front();
   TRY(keyring_.change_policy(
       [&](const Keyring::PolicyKeys&) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
         Database& database = keyring_.database_;
@@ -175,8 +191,12 @@ Result<void> MasterKeys::rewrap_deks(const std::string& newest, Run& run) {
     std::vector<WrappedKey> keys;
     for (const WrappedDek& dek : page) keys.push_back(dek.key);
     const MasterKeyRecord primary = TRY(keyring_.primary());
-    const auto fresh = TRY(wrapped_anew(keyring_.master_, keyring_.master_, keys));
+    const auto make = [this](const auto& some) { return rewrapped(keyring_.master_, some); };
+    const auto fresh = TRY(made_of(make, keys, run));
     if (!fresh.empty()) {
+      std::erase_if(page, [&](const WrappedDek& dek) {
+        return run.progress.left.contains(dek.key.context.file);
+      });
       MutexLock lock(keyring_.mutex_);
       Transaction transaction = TRY(keyring_.begin_write());
       if (TRY(select_active_master(keyring_.database_)) != primary) return moved_meanwhile();
@@ -188,10 +208,10 @@ Result<void> MasterKeys::rewrap_deks(const std::string& newest, Run& run) {
   return {};
 }
 
-Result<std::optional<MasterKeyRecord>> MasterKeys::next() {
+Result<std::optional<MasterKeyRecord>> MasterKeys::standing_by(MasterRole role) {
   std::optional<MasterRow> row;
   TRY(read([&](Database& database, const HmacKey&) -> Result<void> {
-    row = TRY(select_master(database, MasterRole::kNext));
+    row = TRY(select_master(database, role));
     return {};
   }));
   if (!row) return std::optional<MasterKeyRecord>();
@@ -200,6 +220,7 @@ Result<std::optional<MasterKeyRecord>> MasterKeys::next() {
 
 Result<MasterKeys::Progress> MasterKeys::move_to(MasterKms& next, GoOn go_on) {
   const MasterId id = TRY(begin_move(next.describe()));
+  TRY(remove_stale_copies());
   const Copies copies{.id = id, .role = MasterRole::kNext, .make = [&](const auto& keys) {
                         return wrapped_anew(keyring_.master_, next, keys);
                       }};
@@ -208,8 +229,8 @@ Result<MasterKeys::Progress> MasterKeys::move_to(MasterKms& next, GoOn go_on) {
     TRY(copy_keys(copies, run));
     if (!run.stopped) TRY(copy_deks(copies, run));
     if (run.stopped) return run.progress;
-    if (!TRY(finish_move(id))) continue;
-    TRY(remove_dek_copies(id));
+    if (!TRY(finish_move(id, run.progress.left))) continue;
+    TRY(remove_stale_copies());
     run.progress.complete = true;
     return run.progress;
   }
@@ -277,24 +298,50 @@ Result<void> MasterKeys::copy_deks(const Copies& copies, Run& run) {
     for (WrappedDek& dek : page) {
       if (dek.copy.empty()) missing.push_back(std::move(dek.key));
     }
-    if (!missing.empty()) TRY(keep_dek_copies(copies.id, missing, TRY(copies.make(missing))));
+    const auto made = TRY(made_of(copies.make, missing, run));
+    if (!made.empty()) TRY(keep_dek_copies(copies, missing, made));
     run.did(page.size());
   }
   return {};
 }
 
-Result<void> MasterKeys::keep_dek_copies(MasterId id, const std::vector<WrappedKey>& deks,
-                                         const std::vector<ByteVector>& copies) {
+Result<std::vector<ByteVector>> MasterKeys::made_of(
+    const std::function<Result<std::vector<ByteVector>>(const std::vector<WrappedKey>&)>& make,
+    std::vector<WrappedKey>& keys, Run& run) const {
+  if (keys.empty()) return std::vector<ByteVector>();
+  auto made = make(keys);
+  if (made || !leaves_unopenable_ || !is_unopenable(made.error().code)) return made;
+  std::vector<WrappedKey> opened;
+  std::vector<ByteVector> each_made;
+  for (WrappedKey& key : keys) {
+    auto one = make({key});
+    if (one) {
+      each_made.push_back(std::move(one->front()));
+      opened.push_back(std::move(key));
+    } else if (is_unopenable(one.error().code)) {
+      run.progress.left.insert(key.context.file);
+    } else {
+      return std::move(one).error();
+    }
+  }
+  keys = std::move(opened);
+  return each_made;
+}
+
+Result<void> MasterKeys::keep_dek_copies(const Copies& copies, const std::vector<WrappedKey>& deks,
+                                         const std::vector<ByteVector>& made) {
   const auto keys = TRY(keyring_.policy_keys());
   MutexLock lock(keyring_.mutex_);
   Transaction transaction = TRY(keyring_.begin_write());
+  const auto now = TRY(select_master(keyring_.database_, copies.role));
+  if (!now || now->id != copies.id) return moved_meanwhile();
   for (std::size_t i = 0; i < deks.size(); ++i) {
-    TRY(write_dek_copy(keyring_.database_, keys->records, id, deks[i].context, copies[i]));
+    TRY(write_dek_copy(keyring_.database_, keys->records, copies.id, deks[i].context, made[i]));
   }
   return transaction.commit();
 }
 
-Result<bool> MasterKeys::finish_move(MasterId id) {
+Result<bool> MasterKeys::finish_move(MasterId id, const std::set<FileId>& left) {
   bool missing = false;
   const auto done = keyring_.change_policy(
       [&](const Keyring::PolicyKeys& keys) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
@@ -310,9 +357,12 @@ Result<bool> MasterKeys::finish_move(MasterId id) {
         }
         DekPlace after;
         while (TRY(has_direct_scopes(database))) {
-          const auto page =
+          auto page =
               TRY(select_wrapped_deks(database, keyring_.store_, keys.records, id, kPage, after));
           if (page.empty()) break;
+          std::erase_if(page, [&](const WrappedDek& dek) {
+            return dek.copy.empty() && left.contains(dek.key.context.file);
+          });
           std::vector<ByteVector> copies;
           for (const WrappedDek& dek : page) {
             if (dek.copy.empty()) return incomplete;
@@ -330,9 +380,10 @@ Result<bool> MasterKeys::finish_move(MasterId id) {
 
 Result<MasterKeys::Progress> MasterKeys::set_recovery(MasterKms& recovery, GoOn go_on) {
   const RecoveryKey key = TRY(begin_recovery(recovery));
+  TRY(remove_stale_copies());
   const auto make = [&](const std::vector<WrappedKey>& keys) -> Result<std::vector<ByteVector>> {
     std::vector<ByteVector> copies;
-    const auto unwrapped = TRY(unwrapped_all(keyring_.master_, keys));
+    const auto unwrapped = TRY(keyring_.master_.unwrap_all(in_place(keys)));
     for (std::size_t i = 0; i < keys.size(); ++i)
       copies.push_back(TRY(seal_copy(key.public_key, keys[i].context, unwrapped[i])));
     return copies;
@@ -385,7 +436,7 @@ Result<void> MasterKeys::remove_recovery() {
         id = key->master.id;
         return delete_recovery(keyring_.database_, id);
       }));
-  return remove_dek_copies(id);
+  return remove_stale_copies();
 }
 
 Result<void> MasterKeys::abandon() {
@@ -398,14 +449,14 @@ Result<void> MasterKeys::abandon() {
         id = next->id;
         return delete_standby(keyring_.database_, id);
       }));
-  return remove_dek_copies(id);
+  return remove_stale_copies();
 }
 
-Result<void> MasterKeys::remove_dek_copies(MasterId id) {
+Result<void> MasterKeys::remove_stale_copies() {
   while (true) {
     MutexLock lock(keyring_.mutex_);
     Transaction transaction = TRY(keyring_.begin_write());
-    const std::uint64_t removed = TRY(delete_dek_copies(keyring_.database_, id, kPage));
+    const std::uint64_t removed = TRY(delete_stale_dek_copies(keyring_.database_, kPage));
     TRY(transaction.commit());
     if (removed < kPage) return {};
   }

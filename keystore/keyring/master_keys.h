@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,15 +26,20 @@ struct MasterCoverage {
 class MasterKeys {
  public:
   struct Progress {
-    std::uint64_t keys = 0;  ///< that there are
-    std::uint64_t done = 0;  ///< that are where they are to be
-    bool complete = false;   ///< all of them, and the store is told
+    std::uint64_t keys = 0;      ///< that there are
+    std::uint64_t done = 0;      ///< that are where they are to be
+    bool complete = false;       ///< all of them, and the store is told
+    std::set<FileId> left = {};  ///< files whose keys do not open, and were left as they are
   };
   /// Hears of the progress now and then; false stops it there, to be gone on with another time.
   using GoOn = std::function<bool(const Progress&)>;
 
   /// Of a keyring that may write, but to look at.
   explicit MasterKeys(Keyring& keyring) : keyring_(keyring) {}
+
+  /// Keys of files (of direct scopes) that do not open any more stop nothing from now on: each is
+  /// left as it is, and told. Otherwise the first of them is an error.
+  void leave_unopenable() { leaves_unopenable_ = true; }
 
   struct Coverage {
     std::uint64_t keys = 0;  ///< that there are to wrap
@@ -46,7 +52,9 @@ class MasterKeys {
   Result<Progress> rewrap(bool all, GoOn go_on);
 
   /// The master key that the store is on its way to, if it is.
-  Result<std::optional<MasterKeyRecord>> next();
+  Result<std::optional<MasterKeyRecord>> next() { return standing_by(MasterRole::kNext); }
+  /// The recovery master key, if there is one.
+  Result<std::optional<MasterKeyRecord>> recovery() { return standing_by(MasterRole::kRecovery); }
   /// Moves the store to another master key. kExists if it is the primary, kBusy if the store is on
   /// its way to yet another one.
   Result<Progress> move_to(MasterKms& next, GoOn go_on);
@@ -69,6 +77,7 @@ class MasterKeys {
   using Read = std::function<Result<void>(Database&, const HmacKey& records)>;
 
   Result<void> read(const Read& read);
+  Result<std::optional<MasterKeyRecord>> standing_by(MasterRole role);
   Result<std::vector<WrappedKey>> wrapped_keys();
   Result<std::uint64_t> count_keys();
   /// Some keys of files, after that place, with their copies.
@@ -88,13 +97,18 @@ class MasterKeys {
   };
   Result<void> copy_keys(const Copies& copies, Run& run);
   Result<void> copy_deks(const Copies& copies, Run& run);
-  Result<void> keep_dek_copies(MasterId id, const std::vector<WrappedKey>& deks,
-                               const std::vector<ByteVector>& copies);
-  /// False, and nothing done, if some key has no copy.
-  Result<bool> finish_move(MasterId id);
-  Result<void> remove_dek_copies(MasterId id);
+  /// What `make` makes of each key of a page; those that do not open are taken from the page.
+  Result<std::vector<ByteVector>> made_of(
+      const std::function<Result<std::vector<ByteVector>>(const std::vector<WrappedKey>&)>& make,
+      std::vector<WrappedKey>& keys, Run& run) const;
+  Result<void> keep_dek_copies(const Copies& copies, const std::vector<WrappedKey>& deks,
+                               const std::vector<ByteVector>& made);
+  /// False, and nothing done, if some key has no copy but those that were left.
+  Result<bool> finish_move(MasterId id, const std::set<FileId>& left);
+  Result<void> remove_stale_copies();
 
   Keyring& keyring_;
+  bool leaves_unopenable_ = false;
 };
 
 }  // namespace coffer

@@ -284,12 +284,13 @@ Result<void> delete_dek_copies_of(Database& database, std::span<const FileId> fi
   return {};
 }
 
-Result<std::uint64_t> delete_dek_copies(Database& database, MasterId id, std::size_t most) {
+Result<std::uint64_t> delete_stale_dek_copies(Database& database, std::size_t most) {
   if (!TRY(has_dek_copies(database))) return std::uint64_t{0};
   Statement statement = TRY(database.prepare(
-      "DELETE FROM dek_copies WHERE master_id = ?1 AND (file_id, version) IN (SELECT file_id, "
-      "version FROM dek_copies WHERE master_id = ?1 LIMIT ?2);"));
-  TRY(statement.start(id.value, static_cast<std::int64_t>(most)).run());
+      "DELETE FROM dek_copies WHERE (master_id, file_id, version) IN (SELECT master_id, file_id,"
+      " version FROM dek_copies WHERE master_id NOT IN (SELECT id FROM masters WHERE state = 1)"
+      " LIMIT ?1);"));
+  TRY(statement.start(most).run());
   return static_cast<std::uint64_t>(database.changes());
 }
 

@@ -94,7 +94,7 @@ Result<std::optional<ByteVector>> select_dek_copy(Database& database, const Hmac
                                                   MasterId id, const KeyContext& context);
 /// Of keys that are removed.
 Result<void> delete_dek_copies_of(Database& database, std::span<const FileId> files);
-/// Up to `most` of them; how many there were.
-Result<std::uint64_t> delete_dek_copies(Database& database, MasterId id, std::size_t most);
+/// Up to `most` of those for master keys that do not stand by any more; how many there were.
+Result<std::uint64_t> delete_stale_dek_copies(Database& database, std::size_t most);
 
 }  // namespace coffer

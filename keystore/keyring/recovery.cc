@@ -62,8 +62,7 @@ Result<ByteVector> RecoveredKms::wrap(const SecretBytes& /*key*/, const KeyConte
 
 Result<SecretBytes> RecoveredKms::unwrap(Bytes wrapped, const KeyContext& context) {
   if (wrapped.empty()) {
-    return Error{Code::kKeyUnavailable, 0,
-                 "there is no copy of this key for the recovery master key"};
+    return Error{Code::kNotFound, 0, "there is no copy of this key for the recovery master key"};
   }
   if (wrapped[0] != kFormat)
     return Error{Code::kUnknownVersion, 0, "wrapped key of an unknown version"};

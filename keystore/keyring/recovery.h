@@ -25,7 +25,8 @@ Result<void> delete_recovery(Database& database, MasterId id);
 Result<ByteVector> seal_copy(const HpkePublicKey& public_key, const KeyContext& context,
                              const SecretBytes& key);
 
-/// Opens copies in place of the primary, whose record it shows. Wraps nothing (kUnsupported).
+/// Opens copies in place of the primary, whose record it shows. Wraps nothing (kUnsupported); no
+/// bytes stand for a copy that is not there (kNotFound).
 class RecoveredKms final : public MasterKms {
  public:
   /// Asks the recovery master key for the private half. Errors as MasterKms::unwrap's; kCorrupt if

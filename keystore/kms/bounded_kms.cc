@@ -119,6 +119,15 @@ Result<ByteVector> BoundedKms::rewrap(Bytes wrapped, const KeyContext& context) 
                               context](MasterKms& master) { return master.rewrap(copy, context); });
 }
 
+Result<std::vector<ByteVector>> BoundedKms::rewrap_all(std::span<const WrappedInPlace> keys) {
+  std::vector<ByteVector> wrapped(keys.size());
+  TRY(beside_each_other(keys.size(), [&](std::size_t i) -> Result<void> {
+    wrapped[i] = TRY(rewrap(keys[i].wrapped, keys[i].context));
+    return {};
+  }));
+  return wrapped;
+}
+
 std::string BoundedKms::version_of(Bytes wrapped) const { return master_->version_of(wrapped); }
 
 Result<std::string> BoundedKms::newest_version() {

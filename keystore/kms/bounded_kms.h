@@ -23,6 +23,7 @@ class BoundedKms final : public MasterKms {
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   Result<std::vector<SecretBytes>> unwrap_all(std::span<const WrappedInPlace> keys) override;
   Result<ByteVector> rewrap(Bytes wrapped, const KeyContext& context) override;
+  Result<std::vector<ByteVector>> rewrap_all(std::span<const WrappedInPlace> keys) override;
   [[nodiscard]] std::string version_of(Bytes wrapped) const override;
   Result<std::string> newest_version() override;
   [[nodiscard]] MasterKeyRecord describe() const override;

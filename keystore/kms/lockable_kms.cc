@@ -42,6 +42,11 @@ Result<ByteVector> LockableKms::rewrap(Bytes wrapped, const KeyContext& context)
   return master->rewrap(wrapped, context);
 }
 
+Result<std::vector<ByteVector>> LockableKms::rewrap_all(std::span<const WrappedInPlace> keys) {
+  const auto master = TRY(held());
+  return master->rewrap_all(keys);
+}
+
 std::string LockableKms::version_of(Bytes wrapped) const {
   const auto master = held();
   return master ? (*master)->version_of(wrapped) : std::string();

@@ -16,6 +16,7 @@ class LockableKms final : public MasterKms {
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   Result<std::vector<SecretBytes>> unwrap_all(std::span<const WrappedInPlace> keys) override;
   Result<ByteVector> rewrap(Bytes wrapped, const KeyContext& context) override;
+  Result<std::vector<ByteVector>> rewrap_all(std::span<const WrappedInPlace> keys) override;
   [[nodiscard]] std::string version_of(Bytes wrapped) const override;
   Result<std::string> newest_version() override;
   /// Of the one that it has, or had last.

@@ -134,6 +134,14 @@ Result<ByteVector> MasterKms::rewrap(Bytes wrapped, const KeyContext& context) {
   return wrap(TRY(unwrap(wrapped, context)), context);
 }
 
+Result<std::vector<ByteVector>> MasterKms::rewrap_all(std::span<const WrappedInPlace> keys) {
+  std::vector<ByteVector> wrapped;
+  wrapped.reserve(keys.size());
+  for (const WrappedInPlace& each : keys)
+    wrapped.push_back(TRY(rewrap(each.wrapped, each.context)));
+  return wrapped;
+}
+
 std::string MasterKms::version_of(Bytes /*wrapped*/) const { return {}; }
 
 Result<std::vector<ByteVector>> MasterKms::wrap_all(std::span<const KeyInPlace> keys) {

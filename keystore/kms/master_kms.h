@@ -72,6 +72,8 @@ class MasterKms {
   /// A key wrapped before, wrapped anew by the newest version of the master key: by the KMS itself
   /// where it can, so that the key does not come here. Errors as those of `unwrap` and `wrap`.
   virtual Result<ByteVector> rewrap(Bytes wrapped, const KeyContext& context);
+  /// Many at once, as wrap_all.
+  virtual Result<std::vector<ByteVector>> rewrap_all(std::span<const WrappedInPlace> keys);
   /// The KMS's name for the version of the master key that wrapped it, as far as `wrapped` tells;
   /// else empty.
   [[nodiscard]] virtual std::string version_of(Bytes wrapped) const;

@@ -110,6 +110,7 @@ class Recovery(CofferTest):
         self.assertNotEqual(coffer("kms", "list", store.path, check=False).code, 0)
         self.assertNotEqual(coffer("kms", "rewrap", store.path, "--recovery", check=False).code, 0)
         shutil.move(aside, safe)
+        self.assertIn("not on its way", coffer("kms", "rewrap", store.path, "--recovery", "--abandon", check=False).err)
         new = self.place("new.key")
         coffer("kms", "rewrap", store.path, "--recovery", "--to", f"local:{new}")
         safe.unlink()

@@ -6,12 +6,14 @@
 
 #include <atomic>
 #include <map>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "keystore/crypto/box.h"
 #include "keystore/kms/lockable_kms.h"
+#include "tests/support/keystore_process.h"
 #include "tests/support/keystore_raw_database.h"
 #include "tests/support/keystore_store.h"
 
@@ -205,6 +207,53 @@ TEST_F(MasterKeysTest, ACopyThatSomebodyElsePutThereIsNone) {
   expect_all_keys(next_);
 }
 
+TEST_F(MasterKeysTest, OneKeyThatDoesNotOpenNeedNotStopAll) {
+  const Dek lost = std::move(deks_[300]);
+  deks_.erase(deks_.begin() + 300);
+  keyring_.reset();
+  testing::RawDatabase(store_.path)
+      .run("UPDATE deks SET wrapped = x'01" + std::string(120, '0') + "' WHERE file_id = x'" +
+           lost.file.hex() + "';");
+  keyring_ = store_.open();
+  EXPECT_EQ(outcome(MasterKeys(*keyring_).move_to(next_, go_on)), "corrupt");
+  EXPECT_EQ(outcome(MasterKeys(*keyring_).rewrap(true, go_on)), "corrupt");
+  MasterKeys keys(*keyring_);
+  keys.leave_unopenable();
+  EXPECT_EQ(must_be(keys.rewrap(true, go_on)).left, std::set<FileId>{lost.file});
+  expect_all_keys(store_.kms);
+  const auto moved = must_be(keys.move_to(next_, go_on));
+  EXPECT_TRUE(moved.complete);
+  EXPECT_EQ(moved.left, std::set<FileId>{lost.file});
+  expect_all_keys(next_);
+  EXPECT_EQ(outcome(must_be(Keyring::open(store_.path, Keyring::Access::kReadOnly, store_.id, next_,
+                                          store_.clock))
+                        ->dek(lost.file, lost.version)),
+            "corrupt");
+}
+
+TEST_F(MasterKeysTest, AKmsThatIsGoneIsNoKeyThatDoesNotOpen) {
+  MasterKeys keys(*keyring_);
+  keys.leave_unopenable();
+  for (const Code code : {Code::kKmsUnavailable, Code::kKmsDenied, Code::kKeyUnavailable}) {
+    next_.fail_with(Error{code, 0, "as told"});
+    EXPECT_EQ(outcome(keys.move_to(next_, go_on)), to_string(code));
+  }
+  expect_all_keys(store_.kms);
+}
+
+TEST_F(MasterKeysTest, CopiesThatAKillLeftGoWithTheNextMove) {
+  MasterKeys keys(*keyring_);
+  (void)must_be(keys.move_to(next_, [](const Progress& progress) { return progress.done < 500; }));
+  keyring_.reset();
+  testing::RawDatabase raw(store_.path);
+  EXPECT_GT(raw.number("SELECT count(*) FROM dek_copies;"), 0);
+  // As if it had been killed before they were removed.
+  raw.run("UPDATE dek_copies SET master_id = 77;");
+  keyring_ = store_.open();
+  EXPECT_TRUE(must_be(MasterKeys(*keyring_).move_to(next_, go_on)).complete);
+  EXPECT_EQ(raw.number("SELECT count(*) FROM dek_copies;"), 0);
+}
+
 TEST_F(MasterKeysTest, IsAbandoned) {
   MasterKeys keys(*keyring_);
   EXPECT_EQ(outcome(keys.abandon()), "not-found");
@@ -321,6 +370,33 @@ TEST_F(MasterKeysTest, ALockedMountTakesUpNothing) {
   EXPECT_EQ(outcome(master.exchange(std::move(late))), "key-unavailable");
 }
 
+/// One that mixes up what it is asked at once.
+class MixingKms final : public MasterKms {
+ public:
+  Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override {
+    return fake_.wrap(key, context);
+  }
+  Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override {
+    std::vector<ByteVector> wrapped;
+    for (std::size_t i = 0; i < keys.size(); ++i)
+      wrapped.push_back(TRY(wrap(*keys[keys.size() - 1 - i].key, keys[i].context)));
+    return wrapped;
+  }
+  Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override {
+    return fake_.unwrap(wrapped, context);
+  }
+  [[nodiscard]] MasterKeyRecord describe() const override { return {"fake:mixing", "1", ""}; }
+
+ private:
+  FakeKms fake_;
+};
+
+TEST_F(MasterKeysTest, AKmsThatMixesUpKeysIsFoundOut) {
+  MixingKms mixing;
+  EXPECT_EQ(outcome(MasterKeys(*keyring_).move_to(mixing, go_on)), "kms-unavailable");
+  expect_all_keys(store_.kms);
+}
+
 class RecoveryTest : public MasterKeysTest {
  protected:
   RecoveryTest() { recovery_.call_it("recovery"); }
@@ -374,10 +450,14 @@ TEST_F(RecoveryTest, WhatIsMissingIsMade) {
       keys.set_recovery(recovery_, [](const Progress& progress) { return progress.done < 300; }));
   EXPECT_FALSE(stopped.complete);
   EXPECT_EQ(must_be(keys.coverage()).masters.back().keys, stopped.done);
-  EXPECT_EQ(outcome(must_be(recovered())->dek(deks_[650].file, deks_[650].version)),
-            "key-unavailable");
-  EXPECT_EQ(outcome(MasterKeys(*must_be(recovered())).move_to(next_, go_on)), "key-unavailable");
-  ASSERT_TRUE(keys.abandon().ok());
+  EXPECT_EQ(outcome(must_be(recovered())->dek(deks_[650].file, deks_[650].version)), "not-found");
+  {
+    auto keyring = must_be(recovered());
+    MasterKeys by_copies(*keyring);
+    EXPECT_EQ(outcome(by_copies.move_to(next_, go_on)), "not-found");
+    // With the primary lost, too.
+    ASSERT_TRUE(by_copies.abandon().ok());
+  }
   EXPECT_TRUE(must_be(keys.set_recovery(recovery_, go_on)).complete);
   expect_all_keys(*must_be(recovered()));
 }
@@ -421,10 +501,26 @@ TEST_F(RecoveryTest, AnotherMasterKeyOrAnotherKeyOpensNothing) {
   testing::RawDatabase(store_.path)
       .run("UPDATE dek_copies SET wrapped = x'" + to_hex(forged_dek) + "' WHERE file_id = x'" +
            target.file.hex() + "';");
-  EXPECT_EQ(outcome(must_be(recovered())->dek(target.file, target.version)), "key-unavailable");
+  EXPECT_EQ(outcome(must_be(recovered())->dek(target.file, target.version)), "not-found");
   testing::RawDatabase(store_.path)
       .run("UPDATE meta SET value = x'" + to_hex(forged) + "' WHERE name = 'copy:2:policy_key';");
   EXPECT_EQ(outcome(recovered()), "corrupt");
+}
+
+TEST_F(RecoveryTest, NobodyPutsHisOwnPublicKeyThere) {
+  (void)must_be(MasterKeys(*keyring_).set_recovery(recovery_, go_on));
+  // Just while keys are being wrapped, when the policy was looked at last.
+  store_.kms.hold();
+  std::string made;
+  std::thread maker([&] { made = outcome(keyring_->make_deks(kRootScope, 3)); });
+  ASSERT_TRUE(testing::eventually([&] { return store_.kms.waiting() == 1; }));
+  const HpkePublicKey his = hpke_public_key(SecretBytes::random(32));
+  testing::RawDatabase raw(store_.path);
+  raw.run("UPDATE meta SET value = x'01" + to_hex(his) + "0000' WHERE name = 'recovery:2';");
+  store_.kms.let_go();
+  maker.join();
+  EXPECT_EQ(made, "corrupt");
+  EXPECT_EQ(raw.number("SELECT count(*) FROM dek_copies;"), 700);
 }
 
 TEST_F(RecoveryTest, KeysThatWereNeverUsedLeaveNoCopies) {
@@ -483,11 +579,11 @@ TEST_F(RewrapTest, WrapsByTheNewestVersionWhatAnOlderOneHasWrapped) {
   EXPECT_EQ(versions(), (Versions{{"1", 302 - stopped.done}, {"2", stopped.done}}));
   expect_all_keys();
   EXPECT_TRUE(must_be(keys.rewrap(false, go_on)).complete);
-  EXPECT_EQ(kms_.rewraps, 2);  // by the KMS itself: the policy key and the KEK
+  EXPECT_EQ(kms_.rewraps, 302);  // by the KMS itself
   EXPECT_EQ(versions(), (Versions{{"2", 302}}));
   expect_all_keys();
   EXPECT_TRUE(must_be(keys.rewrap(true, go_on)).complete);
-  EXPECT_EQ(kms_.rewraps, 4);
+  EXPECT_EQ(kms_.rewraps, 604);
   expect_all_keys();
 }
 
