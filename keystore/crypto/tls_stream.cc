@@ -250,8 +250,17 @@ Result<std::unique_ptr<TlsStream>> TlsStream::open(UniqueFd connected, const Tls
 Result<void> TlsStream::write(Bytes data, Time until) {
   SSL* const ssl = state_->ssl.get();
   std::size_t written = 0;
-  return state_->drive("sending", until,
-                       [&] { return SSL_write_ex(ssl, data.data(), data.size(), &written); });
+  auto sent = state_->drive("sending", until,
+                            [&] { return SSL_write_ex(ssl, data.data(), data.size(), &written); });
+  if (sent) return sent;
+  // Whoever refuses our certificate by TLS 1.3 says so after the handshake and hangs up: the alert
+  // may lie there unread (RFC 8446, 4.4.2.4).
+  ERR_clear_error();
+  std::uint8_t byte = 0;
+  std::size_t got = 0;
+  if (SSL_read_ex(ssl, &byte, 1, &got) != 1 && refuses_us(ERR_peek_last_error()))
+    return state_->failure("sending");
+  return sent;
 }
 
 Result<void> TlsStream::read(MutableBytes into, Time until) {

@@ -33,7 +33,7 @@ class KmipKms final : public MasterKms {
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override;
-  [[nodiscard]] std::size_t batch_size() const override { return 64; }
+  [[nodiscard]] std::size_t batch_size() const override { return takes_batches_ ? 64 : 1; }
   [[nodiscard]] MasterKeyRecord describe() const override { return {uri_, version_, ""}; }
   Result<std::vector<KmsFact>> inspect() override;
 
