@@ -1,3 +1,6 @@
+#include <strings.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "keystore/kms/gcp_credentials.h"
@@ -52,10 +55,14 @@ Result<SecretBytes> subject_from_url(const HttpClient& http, const GcpCredential
                          value.get<std::string>().find_first_of("\r\n") == std::string::npos;
       if (!plain) return file.unusable("has headers that can't be sent");
       if (name == "Authorization") {
-        authorization =
-            secret_text({as_bytes("Authorization: "),
-                         TRY(without_escapes(file.source_authorization.expose())).expose()});
+        const SecretBytes secret = TRY(without_escapes(file.source_authorization.expose()));
+        const bool one_line = std::ranges::all_of(
+            secret.expose(), [](std::uint8_t byte) { return byte >= ' ' && byte < 0x7f; });
+        if (!one_line) return file.unusable("has headers that can't be sent");
+        authorization = secret_text({as_bytes("Authorization: "), secret.expose()});
         request.secret_header = &authorization;
+      } else if (::strcasecmp(name.c_str(), "Authorization") == 0) {
+        return file.unusable("has a header \"Authorization\" in another spelling");
       } else {
         request.headers.push_back(name + ": " + value.get<std::string>());
       }

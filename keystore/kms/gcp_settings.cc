@@ -72,6 +72,11 @@ Result<GcpSettings> GcpSettings::of_this_node() {
   TRY(set_endpoint(settings, values["COFFER_GCP_ENDPOINT"]));
   TRY(set_metadata_host(settings, values["GCE_METADATA_HOST"]));
   settings.keys = values["COFFER_GCP_KEYS"];
+  constexpr std::string_view kProjects = "projects/";
+  if (!settings.keys.empty() &&
+      (!settings.keys.starts_with(kProjects) || settings.keys.size() == kProjects.size() ||
+       settings.keys[kProjects.size()] == '/'))
+    return unusable_for_gcp("COFFER_GCP_KEYS is no projects/P or the beginning of a key's name");
   settings.quota_project = values["GOOGLE_CLOUD_QUOTA_PROJECT"];
   const bool plain_word = std::ranges::all_of(settings.quota_project, [](char letter) {
     return (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9') || letter == '-' ||

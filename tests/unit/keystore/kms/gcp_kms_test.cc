@@ -242,8 +242,10 @@ TEST_F(GcpMaster, ANodeMayNameTheKeysThatItUses) {
     EXPECT_EQ(reopened(record), "ok") << keys;
   }
   server_->seen("");
-  for (const std::string& keys : {ring.substr(0, ring.size() - 1), std::string("projects/q"),
-                                  ring + "/cryptoKeys/master2", std::string("p")}) {
+  for (const std::string& keys :
+       {ring.substr(0, ring.size() - 1), std::string("projects/q"), ring + "/cryptoKeys/master2",
+        std::string("p"), std::string("/"), std::string("//"), std::string("projects"),
+        std::string("projects/"), std::string("projects//")}) {
     set_variable("COFFER_GCP_KEYS", keys);
     EXPECT_EQ(reopened(record), "key-unavailable") << keys;
   }
