@@ -101,7 +101,7 @@ Result<void> check_url(const std::string& text, const HttpSettings& settings) {
   const bool parsed = ::curl_url_set(url.get(), CURLUPART_URL, text.c_str(), 0) == CURLUE_OK;
   const std::string scheme = parsed ? part_of(url.get(), CURLUPART_SCHEME) : "";
   if (!parsed || !part_of(url.get(), CURLUPART_USER).empty() ||
-      (scheme != "https" && scheme != "http"))
+      (scheme != "https" && scheme != "http") || !text.starts_with(scheme + "://"))
     return Error{Code::kInvalid, 0, "no URL that can be asked"};
   if (scheme == "https") return {};
   const std::string host = part_of(url.get(), CURLUPART_HOST);

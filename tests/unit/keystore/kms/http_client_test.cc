@@ -145,6 +145,13 @@ TEST_F(Http, PlainTextIsForLoopbackAndWhoAsksForIt) {
   EXPECT_EQ(get(plain)->status, 200);
 }
 
+TEST_F(Http, ASchemeIsInLowerCase) {
+  // Or the rule that plain text goes by no proxy would have to know other spellings.
+  settings_.plain_http = true;
+  for (const char* const odd : {"HTTP://127.0.0.1/", "Https://127.0.0.1/", "http:/127.0.0.1/"})
+    EXPECT_EQ(get(odd).error().code, Code::kInvalid) << odd;
+}
+
 TEST_F(Http, PlainTextForHostsThatAreNamed) {
   settings_.plain_http_hosts = {"192.0.2.1"};
   EXPECT_EQ(get("http://192.0.2.1/").error().code, Code::kInvalid) << "not asked for";
