@@ -144,7 +144,8 @@ Result<AwsKey> AwsKms::read_key(Time until) {
                  "not a symmetric key of your own that encrypts and decrypts; make one: aws kms "
                  "create-key --key-spec SYMMETRIC_DEFAULT");
   }
-  if (key->state != "Enabled") {
+  // While another region becomes a key's primary one, it can be used (AWS KMS, "Key states").
+  if (key->state != "Enabled" && key->state != "Updating") {
     const std::string way =
         key->state == "PendingDeletion" ? "cancel-key-deletion, and enable-key" : "enable-key";
     return error(Code::kKmsKeyDisabled,
@@ -179,9 +180,9 @@ Result<AwsWrapped> AwsKms::wrapped_from(const nlohmann::json& answer, const char
   const auto blob = from_secret_base64(as_bytes(text_of(answer, "CiphertextBlob")));
   AwsWrapped wrapped{material == nullptr ? "" : text_of(answer, material), {}};
   if (blob) wrapped.blob.assign(blob->expose().begin(), blob->expose().end());
-  if (!wrapped.material.empty() && !is_aws_material(wrapped.material)) wrapped.blob.clear();
+  const bool odd = !wrapped.material.empty() && !is_aws_material(wrapped.material);
   // As whoever unwraps it will see it.
-  if (!AwsWrapped::parse(wrapped.encode()))
+  if (odd || !AwsWrapped::parse(wrapped.encode()))
     return error(Code::kKmsUnavailable, "AWS answers with what is no wrapped key");
   return wrapped;
 }

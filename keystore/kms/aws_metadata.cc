@@ -111,7 +111,8 @@ Result<AwsCredentials> credentials_of_container(const AwsSettings& settings, con
     return unusable_aws(
         "AWS_CONTAINER_CREDENTIALS_FULL_URI may not be asked: it has to be https, "
         "or http to loopback or a container's link-local address");
-  if (!response) return std::move(response).error();
+  // Without the URL, by which anybody near can get them.
+  if (!response) return Error{response.error().code, 0, where + ": its endpoint does not answer"};
   if (is_trouble(response->status)) {
     return Error{Code::kKmsUnavailable, 0,
                  where + ": its endpoint answers with " + std::to_string(response->status)};

@@ -77,6 +77,24 @@ void add(AwsProfile& profile, std::string_view text, bool config, const std::str
   }
 }
 
+/// What the later file says goes before; a key and its token are of one file.
+void merge(AwsProfile& profile, AwsProfile later) {
+  profile.found = profile.found || later.found;
+  if (!later.access_key_id.empty()) {
+    profile.access_key_id = std::move(later.access_key_id);
+    profile.secret_access_key = std::move(later.secret_access_key);
+    profile.session_token = std::move(later.session_token);
+  }
+  const auto take = [](std::string& from, std::string& to) {
+    if (!from.empty()) to = std::move(from);
+  };
+  take(later.role_arn, profile.role_arn);
+  take(later.web_identity_token_file, profile.web_identity_token_file);
+  take(later.role_session_name, profile.role_session_name);
+  take(later.region, profile.region);
+  take(later.other_way, profile.other_way);
+}
+
 }  // namespace
 
 Result<AwsProfile> AwsProfile::read(const std::string& config_file,
@@ -89,7 +107,9 @@ Result<AwsProfile> AwsProfile::read(const std::string& config_file,
     if (!text) return text.error();
     if (text->size() == kMostOfFile)
       return Error{Code::kKeyUnavailable, 0, "AWS file " + *file + " is too long"};
-    add(profile, as_text(text->expose()), file == &config_file, name);
+    AwsProfile here;
+    add(here, as_text(text->expose()), file == &config_file, name);
+    merge(profile, std::move(here));
   }
   return profile;
 }

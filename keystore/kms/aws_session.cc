@@ -114,10 +114,11 @@ Result<AwsSession::HeldPtr> AwsSession::credentials(Time until) {
 }
 
 Result<HttpResponse> AwsSession::send(const std::string& operation, const SecretBytes& body,
-                                      const AwsCredentials& credentials, Time until) const {
+                                      const AwsCredentials& credentials, std::int64_t ahead_s,
+                                      Time until) const {
   const std::string type = "application/x-amz-json-1.1";
   const std::string target = "TrentService." + operation;
-  const std::string date = aws_timestamp(clock_.unix_seconds() + ahead_s_.load());
+  const std::string date = aws_timestamp(clock_.unix_seconds() + ahead_s);
   const std::string host = endpoint_.substr(endpoint_.find("//") + 2);
   SigV4Request signed_part{.method = "POST",
                            .headers = {{"content-type", as_bytes(type)},
@@ -142,12 +143,12 @@ Result<HttpResponse> AwsSession::send(const std::string& operation, const Secret
   return http_.send(request, until);
 }
 
-bool AwsSession::set_clock_by(const HttpResponse& response) {
+bool AwsSession::set_clock_by(const HttpResponse& response, std::int64_t ahead_s) {
   const auto date = response.headers.find("date");
   const auto theirs = date == response.headers.end() ? std::nullopt : parse_http_date(date->second);
   if (!theirs) return false;
   const std::int64_t ahead = *theirs - clock_.unix_seconds();
-  if (std::abs(ahead - ahead_s_.load()) < kSlightlyOff || std::abs(ahead) > kFarOff) return false;
+  if (std::abs(ahead - ahead_s) < kSlightlyOff || std::abs(ahead) > kFarOff) return false;
   ahead_s_ = ahead;
   return true;
 }
@@ -158,9 +159,11 @@ Result<HttpResponse> AwsSession::call(const std::string& operation, const Secret
   bool clock_was_set = false;
   bool got_anew = false;
   while (true) {
-    auto response = TRY(send(operation, body, now->credentials, until));
+    // As it was when this request was signed: others may set it meanwhile.
+    const std::int64_t ahead_s = ahead_s_;
+    auto response = TRY(send(operation, body, now->credentials, ahead_s, until));
     const std::string name = response.status == 200 ? "" : aws_error_name(response);
-    if (!clock_was_set && may_be_about_time(name) && set_clock_by(response)) {
+    if (!clock_was_set && may_be_about_time(name) && set_clock_by(response, ahead_s)) {
       clock_was_set = true;
       continue;
     }

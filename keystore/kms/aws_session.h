@@ -39,8 +39,9 @@ class AwsSession {
   Result<HeldPtr> get_credentials(Time until) const;
   void keep(HeldPtr credentials);
   Result<HttpResponse> send(const std::string& operation, const SecretBytes& body,
-                            const AwsCredentials& credentials, Time until) const;
-  bool set_clock_by(const HttpResponse& response);
+                            const AwsCredentials& credentials, std::int64_t ahead_s,
+                            Time until) const;
+  bool set_clock_by(const HttpResponse& response, std::int64_t ahead_s);
 
   const AwsSettings settings_;
   const std::string region_;

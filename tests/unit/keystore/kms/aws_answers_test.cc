@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -80,6 +81,8 @@ TEST_F(AwsAnswers, EachErrorHasItsCause) {
        {std::string("body:"), std::string("body:{}"), answered("\"CiphertextBlob\":1"),
         answered("\"CiphertextBlob\":\"\""), answered("\"CiphertextBlob\":\"AAA\""),
         answered("\"CiphertextBlob\":\"AAAA\",\"KeyMaterialId\":\"x\""),
+        answered("\"CiphertextBlob\":\"AAAA\",\"KeyMaterialId\":\"" + std::string(256, 'a') + "\""),
+        answered("\"CiphertextBlob\":\"AAAA\",\"KeyMaterialId\":\"" + std::string(320, 'a') + "\""),
         answered("\"CiphertextBlob\":\"" + std::string(8196, 'A') + "\""), std::string("half")}) {
     server_->trouble(answer, "Encrypt");
     EXPECT_EQ(master->wrap(key_, context_).error().code, Code::kKmsUnavailable) << answer;
@@ -91,6 +94,22 @@ TEST_F(AwsAnswers, EachErrorHasItsCause) {
             "\",\"KeyId\":\"x\",\"KeyState\":\"Enabled\",\"CreationDate\":-1}}"}) {
     server_->trouble(answer, "DescribeKey");
     EXPECT_EQ(outcome(), "kms-unavailable") << answer;
+  }
+}
+
+TEST_F(AwsAnswers, AKeyWhoseRegionsChangeCanBeUsed) {
+  for (const auto& [state, code] : std::map<std::string, std::string>{
+           {"Updating", "ok"}, {"Unavailable", "kms-key-disabled"}}) {
+    const std::string id = server_->key().substr(server_->key().find('/') + 1);
+    const nlohmann::json key = {{"Arn", server_->key()},
+                                {"KeyId", id},
+                                {"KeyState", state},
+                                {"KeyManager", "CUSTOMER"},
+                                {"KeySpec", "SYMMETRIC_DEFAULT"},
+                                {"KeyUsage", "ENCRYPT_DECRYPT"},
+                                {"CreationDate", 1.7e9}};
+    server_->trouble("body:" + nlohmann::json{{"KeyMetadata", key}}.dump(), "DescribeKey");
+    EXPECT_EQ(outcome(), code) << state;
   }
 }
 

@@ -205,12 +205,14 @@ TEST(AwsProfiles, TheirText) {
   const std::string credentials =
       write("credentials",
             "[a]\r\naws_access_key_id = ONE\r\n;x\n[b]\naws_access_key_id=TWO\n"
-            "aws_secret_access_key = a=b \n[c d]\naws_access_key_id=THREE");
+            "aws_secret_access_key = a=b \n[c d]\naws_access_key_id=THREE\n[f]\n"
+            "aws_access_key_id=LASTING\naws_secret_access_key=x");
   const std::string config =
       write("config",
             "region=nowhere\n[default]\nregion = eu-west-1\n[profile a]\nregion=eu-west-2\n"
             "aws_access_key_id = NONE\n[profile \"c d\"]\nregion=eu-west-3\n[sso-session b]\n"
-            "sso_start_url=x\nnonsense\n=\n[");
+            "sso_start_url=x\nnonsense\n=\n[profile f]\naws_access_key_id=PASSING\n"
+            "aws_secret_access_key=y\naws_session_token=z\n[");
   const auto read = [&](const std::string& name) {
     return *AwsProfile::read(config, credentials, name);
   };
@@ -220,6 +222,8 @@ TEST(AwsProfiles, TheirText) {
   EXPECT_EQ(read("b").other_way, "");
   EXPECT_EQ(read("c d").access_key_id + read("c d").region, "THREEeu-west-3");
   EXPECT_EQ(read("default").region, "eu-west-1");
+  EXPECT_EQ(read("f").access_key_id, "LASTING");
+  EXPECT_TRUE(read("f").session_token.empty()) << "another key's";
   EXPECT_FALSE(read("e").found);
   EXPECT_FALSE(AwsProfile::read("", dir.file("nothing"), "a")->found);
 }
@@ -261,6 +265,7 @@ TEST_F(AwsLogin, AContainersEndpointThatDoesNotAnswer) {
         given({{"Token", "a\r\nX: y"}}), given({{"x", {{"Token", "z"}}}})}) {
     server_->trouble(kind, "/credentials");
     EXPECT_EQ(outcome(), "kms-unavailable") << kind;
+    EXPECT_EQ(words().find("http"), std::string::npos) << words();
   }
   server_->trouble(given({{"Code", "AssumeRoleUnauthorizedAccess"}}), "/credentials");
   EXPECT_EQ(outcome(), "kms-denied");
