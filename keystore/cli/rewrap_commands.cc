@@ -56,6 +56,13 @@ Result<KeystoreSession> open_session(const RewrapOptions& options) {
   return KeystoreSession::open(options.store, how);
 }
 
+/// "All keys, 703, are", for people.
+std::string told(const MasterKeys::Progress& progress) {
+  const std::string keys = std::to_string(progress.keys);
+  if (progress.left.empty()) return "All keys, " + keys + ", are";
+  return std::to_string(progress.keys - progress.left.size()) + " of " + keys + " keys are";
+}
+
 /// On stderr: which files stay as unreadable as they are.
 void tell_left(const MasterKeys::Progress& progress) {
   for (const FileId& file : progress.left)
@@ -87,8 +94,7 @@ Result<int> rewrap(const RewrapOptions& options) {
   if (options.json) {
     print_json({{"master_key", after.uri}, {"version", after.version}, {"keys", progress.keys}});
   } else {
-    std::printf("All keys, %llu, are wrapped by %s.\n",
-                static_cast<unsigned long long>(progress.keys), printable(after.uri).c_str());
+    std::printf("%s wrapped by %s.\n", told(progress).c_str(), printable(after.uri).c_str());
   }
   if (next && !may_follow(before.uri, after.uri)) {
     std::fprintf(stderr, "Daemons that have the store mounted can't reach its new master key: %s\n",
@@ -108,8 +114,7 @@ Result<int> add_recovery(const RewrapOptions& options) {
   TRY(session.note("/", "kms recovery add " + uri));
   const auto progress = TRY(keys.set_recovery(*recovery, show_progress));
   tell_left(progress);
-  std::printf("All keys, %llu, can be recovered by %s.\n",
-              static_cast<unsigned long long>(progress.keys), printable(uri).c_str());
+  std::printf("%s kept for %s.\n", told(progress).c_str(), printable(uri).c_str());
   return 0;
 }
 

@@ -90,7 +90,7 @@ class Recovery(CofferTest):
         store.grant("/direct", "--everyone")
         safe = self.place("safe.key")
         said = coffer("kms", "recovery", "add", store.path, f"local:{safe}").out
-        self.assertIn("can be recovered", said)
+        self.assertIn(f"are kept for local:{safe}", said)
         aside = self.place("aside")
         shutil.move(safe, aside)  # into the safe; nothing needs it from day to day
         mounted = self.new_mount(store)
