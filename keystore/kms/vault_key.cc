@@ -85,4 +85,10 @@ bool is_vault_ciphertext(std::string_view text) {
          from_secret_base64(as_bytes(sealed)) && !sealed.ends_with('=');
 }
 
+std::string_view version_of_vault_ciphertext(std::string_view text) {
+  if (!is_vault_ciphertext(text)) return {};
+  text.remove_prefix(kPrefix.size());
+  return text.substr(0, text.find(':'));
+}
+
 }  // namespace coffer

@@ -38,5 +38,7 @@ struct VaultFingerprint {
 
 /// "vault:vN:BASE64" of a 32-byte key, in its one form (keystore/FORMAT.md, "Master keys").
 bool is_vault_ciphertext(std::string_view text);
+/// Its N; empty if it is none.
+std::string_view version_of_vault_ciphertext(std::string_view text);
 
 }  // namespace coffer

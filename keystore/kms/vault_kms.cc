@@ -57,6 +57,16 @@ SecretBytes wrap_request(const SecretBytes& key, const KeyContext& context) {
                       as_bytes("}")});
 }
 
+Result<SecretBytes> wrapped_request(Bytes wrapped, const KeyContext& context) {
+  if (!wrapped.empty() && wrapped[0] != kFormat)
+    return Error{Code::kUnknownVersion, 0, "wrapped key of an unknown version"};
+  if (wrapped.empty() || !is_vault_ciphertext(as_text(wrapped.subspan(1))))
+    return Error{Code::kCorrupt, 0, "wrapped key is not one of Vault's"};
+  return secret_text({as_bytes("{\"ciphertext\":\""), wrapped.subspan(1), as_bytes("\","),
+                      quoted("context", to_secret_base64(context.encode())).expose(),
+                      as_bytes("}")});
+}
+
 }  // namespace
 
 Result<VaultKeyUri> VaultKeyUri::parse(const std::string& uri) {
@@ -223,14 +233,7 @@ Result<std::vector<ByteVector>> VaultKms::wrap_all(std::span<const KeyInPlace> k
 }
 
 Result<SecretBytes> VaultKms::unwrap(Bytes wrapped, const KeyContext& context) {
-  if (!wrapped.empty() && wrapped[0] != kFormat)
-    return Error{Code::kUnknownVersion, 0, "wrapped key of an unknown version"};
-  if (wrapped.empty() || !is_vault_ciphertext(as_text(wrapped.subspan(1))))
-    return Error{Code::kCorrupt, 0, "wrapped key is not one of Vault's"};
-  auto response = TRY(ask(
-      "decrypt", secret_text({as_bytes("{\"ciphertext\":\""), wrapped.subspan(1), as_bytes("\","),
-                              quoted("context", to_secret_base64(context.encode())).expose(),
-                              as_bytes("}")})));
+  auto response = TRY(ask("decrypt", TRY(wrapped_request(wrapped, context))));
   const auto text = take_secret_member(response.body.expose(), "plaintext");
   if (!text) return not_understood(uri_);
   if (!data_of(response).contains("plaintext")) return not_understood(uri_);
@@ -238,6 +241,17 @@ Result<SecretBytes> VaultKms::unwrap(Bytes wrapped, const KeyContext& context) {
   if (!key) return not_understood(uri_);
   return check_unwrapped(*std::move(key));
 }
+
+Result<ByteVector> VaultKms::rewrap(Bytes wrapped, const KeyContext& context) {
+  return wrapped_from(data_of(TRY(ask("rewrap", TRY(wrapped_request(wrapped, context))))));
+}
+
+std::string VaultKms::version_of(Bytes wrapped) const {
+  if (wrapped.empty() || wrapped[0] != kFormat) return {};
+  return std::string(version_of_vault_ciphertext(as_text(wrapped.subspan(1))));
+}
+
+Result<std::string> VaultKms::newest_version() { return std::to_string(TRY(read_key()).latest); }
 
 Result<std::vector<KmsFact>> VaultKms::inspect() {
   const auto key = TRY(read_key());

@@ -36,6 +36,9 @@ class VaultKms final : public MasterKms {
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override;
   [[nodiscard]] std::size_t batch_size() const override { return 256; }
+  Result<ByteVector> rewrap(Bytes wrapped, const KeyContext& context) override;
+  [[nodiscard]] std::string version_of(Bytes wrapped) const override;
+  Result<std::string> newest_version() override;
   [[nodiscard]] MasterKeyRecord describe() const override;
   Result<std::vector<KmsFact>> inspect() override;
 

@@ -8,7 +8,7 @@ from files import random_bytes
 from harness import CofferTest
 from processes import NODE, Outcome, SELF, coffer
 from stores import Store
-from transit import ServedVault
+from transit import ADMIN_POLICY, NODE_POLICY, ServedVault
 
 INVALID, KEY_UNAVAILABLE, KMS_DENIED, KMS_KEY_MISSING, KMS_UNAVAILABLE = 2, 11, 23, 24, 26
 
@@ -86,6 +86,29 @@ class Vault(VaultTest):
         self.assertEqual(mount.logged_errors() + again.logged_errors(), [])
         store.verify()
         self.assertIn("newest version", store.coffer("kms", "check", store.path).out)
+
+    def test_rotation_at_vault_and_rewrapping(self) -> None:
+        store = self.vault_store()
+        store.coffer("scope", "create", store.path, "/direct", "--wrap", "direct")
+        for scope in ("/", "/direct"):
+            store.grant(scope, "--everyone")
+        mount = self.new_mount(store)
+        for name in ("file", "direct/file"):
+            (mount.path / name).write_text("content")
+        self.vault.do("api", path="transit/keys/master/rotate")
+        denied = store.coffer("kms", "rewrap", store.path, check=False)
+        self.assertEqual(denied.code, KMS_DENIED, str(denied))
+        self.vault.do("api", path="sys/policies/acl/coffer-node", body={"policy": NODE_POLICY + ADMIN_POLICY})
+        store.coffer("kms", "rewrap", store.path)
+        listed = store.coffer("kms", "list", store.path, "--json").json
+        self.assertEqual([each["by_version"] for each in listed], [{"2": listed[0]["of"]}])
+        self.vault.do("api", path="transit/keys/master/config", body={"min_decryption_version": 2})
+        for name in ("file", "direct/file"):
+            self.assertEqual((mount.path / name).read_text(), "content")
+        mount.umount()
+        again = self.new_mount(store, at="again")
+        for name in ("file", "direct/file"):
+            self.assertEqual((again.path / name).read_text(), "content")
 
     def test_no_secret_is_in_the_store(self) -> None:
         store = self.vault_store()

@@ -18,6 +18,9 @@ path "transit/keys/master" { capabilities = ["read"] }
 path "transit/encrypt/master" { capabilities = ["update"] }
 path "transit/decrypt/master" { capabilities = ["update"] }
 """
+ADMIN_POLICY = """
+path "transit/rewrap/master" { capabilities = ["update"] }
+"""
 
 
 class ServedVault:

@@ -109,6 +109,31 @@ TEST_F(VaultMaster, RotationAtVaultChangesNothing) {
   EXPECT_EQ(unwrapped(*master, second), "ok");
 }
 
+TEST_F(VaultMaster, WrapsAnewByItsNewestVersion) {
+  const auto master = open();
+  const ByteVector first = *master->wrap(key_, context_);
+  EXPECT_EQ(master->version_of(first), "1");
+  EXPECT_EQ(*master->newest_version(), "1");
+  server_->api("transit/keys/master/rotate");
+  EXPECT_EQ(*master->newest_version(), "2");
+  const auto second = master->rewrap(first, context_);
+  ASSERT_TRUE(second.ok()) << second.error().message();
+  EXPECT_EQ(master->version_of(*second), "2");
+  server_->api("transit/keys/master/config", {{"min_decryption_version", 2}});
+  const auto unwrapped_again = master->unwrap(*second, context_);
+  ASSERT_TRUE(unwrapped_again.ok());
+  EXPECT_TRUE(constant_time_equal(unwrapped_again->expose(), key_.expose()));
+  EXPECT_EQ(master->rewrap(first, context_).error().code, Code::kKmsKeyDisabled);
+  KeyContext other = context_;
+  other.scope = ScopeId{9};
+  EXPECT_EQ(master->rewrap(*second, other).error().code, Code::kCorrupt);
+  ByteVector odd = *second;
+  odd.pop_back();
+  EXPECT_EQ(master->rewrap(odd, context_).error().code, Code::kCorrupt);
+  EXPECT_EQ(master->version_of(odd), "");
+  EXPECT_EQ(master->version_of({}), "");
+}
+
 TEST_F(VaultMaster, AnotherKeyOfTheSameName) {
   set_variable("VAULT_TOKEN", server_->token("node"));
   const auto master = open();
