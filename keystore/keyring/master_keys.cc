@@ -149,7 +149,8 @@ Result<MasterKeys::Progress> MasterKeys::rewrap(bool all, GoOn go_on) {
                      "newer one to wrap by (--all wraps all keys anew, --to URI moves to "
                      "another master key)"};
   }
-  Run run{.go_on = std::move(go_on), .progress = {.keys = TRY(count_keys())}};
+  const std::uint64_t all_keys = TRY(count_keys());
+  Run run{.go_on = std::move(go_on), .progress = {.keys = all_keys}};
   TRY(rewrap_keys(newest, run));
   if (!run.stopped) TRY(rewrap_deks(newest, run));
   run.progress.complete = !run.stopped;
@@ -225,7 +226,8 @@ Result<MasterKeys::Progress> MasterKeys::move_to(MasterKms& next, GoOn go_on) {
                         return wrapped_anew(keyring_.master_, next, keys);
                       }};
   for (int round = 0; round < kRounds; ++round) {
-    Run run{.go_on = go_on, .progress = {.keys = TRY(count_keys())}};
+    const std::uint64_t all_keys = TRY(count_keys());
+    Run run{.go_on = go_on, .progress = {.keys = all_keys}};
     TRY(copy_keys(copies, run));
     if (!run.stopped) TRY(copy_deks(copies, run));
     if (run.stopped) return run.progress;
@@ -389,7 +391,8 @@ Result<MasterKeys::Progress> MasterKeys::set_recovery(MasterKms& recovery, GoOn 
     return copies;
   };
   const Copies copies{.id = key.master.id, .role = MasterRole::kRecovery, .make = make};
-  Run run{.go_on = std::move(go_on), .progress = {.keys = TRY(count_keys())}};
+  const std::uint64_t all_keys = TRY(count_keys());
+  Run run{.go_on = std::move(go_on), .progress = {.keys = all_keys}};
   TRY(copy_keys(copies, run));
   if (!run.stopped) TRY(copy_deks(copies, run));
   run.progress.complete = !run.stopped;

@@ -108,10 +108,11 @@ Result<std::vector<MasterRow>> select_masters(Database& database) {
   std::vector<MasterRow> masters;
   while (TRY(row.next())) {
     const MasterId id{static_cast<std::uint32_t>(row.integer(0))};
+    const MasterRole role = TRY(role_of(database, id, row.integer(4), primary));
     masters.push_back(
         {.id = id,
          .record = {std::string(row.text(1)), std::string(row.text(2)), std::string(row.text(3))},
-         .role = TRY(role_of(database, id, row.integer(4), primary)),
+         .role = role,
          .created_at = row.integer(5)});
   }
   return masters;

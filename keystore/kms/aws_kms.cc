@@ -247,10 +247,11 @@ Result<std::string> AwsKms::newest_version() { return TRY(read_key(deadline())).
 Result<std::vector<KmsFact>> AwsKms::inspect() {
   const auto until = deadline();
   const AwsKey key = TRY(read_key(until));
+  const std::string we = TRY(session_.identity(until));
   std::vector<KmsFact> facts = {{"key state", key.state},
                                 {"origin", key.origin},
                                 {"regions", key.multi_region ? "several" : arn_.region},
-                                {"we are", TRY(session_.identity(until))}};
+                                {"we are", we}};
   if (!key.material.empty()) facts.push_back({"newest version", key.material});
   return facts;
 }

@@ -26,7 +26,9 @@ Result<SecretBytes> assertion(const GcpCredentialsFile& file, const std::string&
   const std::int64_t now = Clock().unix_seconds() - kSkew;
   const nlohmann::json header = {
       {"alg", "RS256"}, {"typ", "JWT"}, {"kid", file.text_or_nothing("private_key_id")}};
-  const nlohmann::json claims = {{"iss", TRY(file.text("client_email"))},
+  // Not within the braces: GCC 12 leaks what stands before it there if it returns.
+  const std::string email = TRY(file.text("client_email"));
+  const nlohmann::json claims = {{"iss", email},
                                  {"scope", kScope},
                                  {"aud", token_uri},
                                  {"iat", now},

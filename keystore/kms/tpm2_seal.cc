@@ -274,12 +274,14 @@ std::string halves_of(std::uint32_t value) {
 
 Result<Tpm2Properties> tpm2_properties() {
   Tpm tpm = TRY(Tpm::connect());
-  return Tpm2Properties{.made_by = letters_of(TRY(property_of(tpm, TPM2_PT_MANUFACTURER))),
-                        .firmware = halves_of(TRY(property_of(tpm, TPM2_PT_FIRMWARE_VERSION_1))) +
-                                    "." +
-                                    halves_of(TRY(property_of(tpm, TPM2_PT_FIRMWARE_VERSION_2))),
-                        .wrong_pins = TRY(property_of(tpm, TPM2_PT_LOCKOUT_COUNTER)),
-                        .most_wrong_pins = TRY(property_of(tpm, TPM2_PT_MAX_AUTH_FAIL))};
+  Tpm2Properties found;
+  found.made_by = letters_of(TRY(property_of(tpm, TPM2_PT_MANUFACTURER)));
+  const std::uint32_t high = TRY(property_of(tpm, TPM2_PT_FIRMWARE_VERSION_1));
+  const std::uint32_t low = TRY(property_of(tpm, TPM2_PT_FIRMWARE_VERSION_2));
+  found.firmware = halves_of(high) + "." + halves_of(low);
+  found.wrong_pins = TRY(property_of(tpm, TPM2_PT_LOCKOUT_COUNTER));
+  found.most_wrong_pins = TRY(property_of(tpm, TPM2_PT_MAX_AUTH_FAIL));
+  return found;
 }
 
 Result<Tpm2Sealed> tpm2_seal(const SecretBytes& secret, const PcrSelection& pcrs,
