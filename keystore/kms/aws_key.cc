@@ -4,6 +4,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "keystore/kms/json_answer.h"
+
 namespace coffer {
 namespace {
 
@@ -36,14 +38,9 @@ bool is_aws_material(std::string_view text) {
 }
 
 std::optional<AwsKey> AwsKey::from(Bytes body) {
-  const auto json = nlohmann::json::parse(as_text(body), nullptr, false);
-  const auto data =
-      json.is_object() ? json.value("KeyMetadata", nlohmann::json()) : nlohmann::json();
+  const auto data = json_member(json_object(body), "KeyMetadata");
   if (!data.is_object()) return std::nullopt;
-  const auto text = [&data](const char* name) {
-    const auto value = data.value(name, nlohmann::json());
-    return value.is_string() ? value.get<std::string>() : std::string();
-  };
+  const auto text = [&data](const char* name) { return json_text(data, name); };
   const auto made_at = data.value("CreationDate", nlohmann::json());
   const auto multi_region = data.value("MultiRegion", nlohmann::json());
   AwsKey key{.arn = text("Arn"),

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
 
 namespace coffer {
@@ -13,15 +14,6 @@ namespace {
 constexpr std::chrono::seconds kTimeout{8};
 
 AwsSession::Time deadline() { return std::chrono::steady_clock::now() + kTimeout; }
-
-nlohmann::json json_of(const HttpResponse& response) {
-  return nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
-}
-
-std::string text_of(const nlohmann::json& json, const char* name) {
-  const auto value = json.value(name, nlohmann::json());
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
 
 /// {"NAME":"VALUE",…}; a value of '{' on is JSON already. None needs escapes.
 SecretBytes request(std::initializer_list<std::pair<std::string_view, Bytes>> members) {
@@ -123,9 +115,9 @@ Result<HttpResponse> AwsKms::ask(const std::string& operation, const SecretBytes
 }
 
 Result<void> AwsKms::check_is_ours(const nlohmann::json& answer, const char* member) const {
-  if (!answer.is_object() || text_of(answer, member).empty())
+  if (json_text(answer, member).empty())
     return error(Code::kKmsUnavailable, "AWS answers with what is none of its answers");
-  if (text_of(answer, member) != arn_.text)
+  if (json_text(answer, member) != arn_.text)
     return error(Code::kWrongKey, "another key than this one has answered");
   return {};
 }
@@ -177,8 +169,8 @@ Result<std::unique_ptr<AwsKms>> AwsKms::open(const MasterKeyRecord& record) {
 
 Result<AwsWrapped> AwsKms::wrapped_from(const nlohmann::json& answer, const char* material) const {
   TRY(check_is_ours(answer, "KeyId"));
-  const auto blob = from_secret_base64(as_bytes(text_of(answer, "CiphertextBlob")));
-  AwsWrapped wrapped{material == nullptr ? "" : text_of(answer, material), {}};
+  const auto blob = from_secret_base64(as_bytes(json_text(answer, "CiphertextBlob")));
+  AwsWrapped wrapped{material == nullptr ? "" : json_text(answer, material), {}};
   if (blob) wrapped.blob.assign(blob->expose().begin(), blob->expose().end());
   const bool odd = !wrapped.material.empty() && !is_aws_material(wrapped.material);
   // As whoever unwraps it will see it.
@@ -195,7 +187,7 @@ Result<ByteVector> AwsKms::wrap(const SecretBytes& key, const KeyContext& contex
                                          {"Plaintext", to_secret_base64(key.expose()).expose()},
                                          {"EncryptionContext", as_bytes(place)}}),
                                 deadline()));
-  return TRY(wrapped_from(json_of(response), "KeyMaterialId")).encode();
+  return TRY(wrapped_from(json_object(response.body.expose()), "KeyMaterialId")).encode();
 }
 
 Result<SecretBytes> AwsKms::unwrap(Bytes wrapped, const KeyContext& context) {
@@ -208,12 +200,12 @@ Result<SecretBytes> AwsKms::unwrap(Bytes wrapped, const KeyContext& context) {
                           deadline()));
   const auto text = take_secret_member(response.body.expose(), "Plaintext");
   if (!text) return error(Code::kKmsUnavailable, "AWS answers with what is no key");
-  const auto answer = json_of(response);
+  const auto answer = json_object(response.body.expose());
   TRY(check_is_ours(answer, "KeyId"));
   auto key = from_secret_base64(text->expose());
   if (!key || !answer.contains("Plaintext"))
     return error(Code::kKmsUnavailable, "AWS answers with what is no key");
-  const std::string material = text_of(answer, "KeyMaterialId");
+  const std::string material = json_text(answer, "KeyMaterialId");
   if (!parsed.material.empty() && !material.empty() && parsed.material != material)
     return Error{Code::kCorrupt, 0, "wrapped key names another key material than its own"};
   return check_unwrapped(*std::move(key));
@@ -229,9 +221,9 @@ Result<ByteVector> AwsKms::rewrap(Bytes wrapped, const KeyContext& context) {
                                          {"DestinationKeyId", as_bytes(arn_.text)},
                                          {"DestinationEncryptionContext", as_bytes(place)}}),
                                 deadline()));
-  const auto answer = json_of(response);
+  const auto answer = json_object(response.body.expose());
   TRY(check_is_ours(answer, "SourceKeyId"));
-  const std::string material = text_of(answer, "SourceKeyMaterialId");
+  const std::string material = json_text(answer, "SourceKeyMaterialId");
   if (!parsed.material.empty() && !material.empty() && parsed.material != material)
     return Error{Code::kCorrupt, 0, "wrapped key names another key material than its own"};
   return TRY(wrapped_from(answer, "DestinationKeyMaterialId")).encode();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/private_file.h"
 #include "keystore/kms/secret_text.h"
 
@@ -19,11 +20,6 @@ Error not_understood(const std::string& where) {
   return {Code::kKmsUnavailable, 0, where + " answers with what are no credentials"};
 }
 
-std::string text_of(const nlohmann::json& json, const char* name) {
-  const auto value = json.value(name, nlohmann::json());
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
-
 /// {"AccessKeyId", "SecretAccessKey", "Token", "Expiration"}, and "Code" of machines.
 Result<AwsCredentials> credentials_from(HttpResponse response, const std::string& where) {
   auto secret = take_secret_member(response.body.expose(), "SecretAccessKey");
@@ -35,18 +31,18 @@ Result<AwsCredentials> credentials_from(HttpResponse response, const std::string
     return not_understood(where);
   const auto json = nlohmann::json::parse(rest, nullptr, false);
   if (!json.is_object()) return not_understood(where);
-  const std::string code = text_of(json, "Code");
+  const std::string code = json_text(json, "Code");
   if (!code.empty() && code != "Success") {
     return Error{Code::kKmsDenied, 0,
                  where + " gives no credentials: " + aws_plain_name(code) + " " +
-                     without_secrets(text_of(json, "Message"))};
+                     without_secrets(json_text(json, "Message"))};
   }
   if (!secret || !token || !json.contains("SecretAccessKey") || !json.contains("Token"))
     return not_understood(where);
-  AwsCredentials credentials{.access_key_id = text_of(json, "AccessKeyId"),
+  AwsCredentials credentials{.access_key_id = json_text(json, "AccessKeyId"),
                              .secret_access_key = *std::move(secret),
                              .session_token = *std::move(token)};
-  credentials.lifetime = lifetime_until(text_of(json, "Expiration"), response);
+  credentials.lifetime = lifetime_until(json_text(json, "Expiration"), response);
   credentials.source = where;
   if (!credentials.is_well_formed() || !credentials.lifetime) return not_understood(where);
   return credentials;

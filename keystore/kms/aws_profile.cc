@@ -5,18 +5,13 @@
 #include <cerrno>
 #include <string_view>
 
+#include "keystore/kms/node_settings.h"
 #include "keystore/kms/private_file.h"
 
 namespace coffer {
 namespace {
 
 constexpr std::size_t kMostOfFile = 64 * 1024;
-
-std::string_view trimmed(std::string_view text) {
-  const auto begin = text.find_first_not_of(" \t\r");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
-}
 
 /// "[profile NAME]" of the config file, "[NAME]" of the credentials file; "[default]" of both.
 bool is_section(std::string_view line, bool config, const std::string& name) {

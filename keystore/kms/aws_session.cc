@@ -8,6 +8,7 @@
 #include "keystore/kms/aws_arn.h"
 #include "keystore/kms/aws_sigv4.h"
 #include "keystore/kms/aws_time.h"
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
 
 namespace coffer {
@@ -51,12 +52,6 @@ bool may_be_about_credentials(const std::string& name) {
 std::string endpoint_of(const AwsSettings& settings, const std::string& region) {
   if (!settings.kms_endpoint.empty()) return settings.kms_endpoint;
   return "https://" + aws_host(settings.fips ? "kms-fips" : "kms", region);
-}
-
-std::string member(const HttpResponse& response, const char* name) {
-  const auto json = nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
-  const auto value = json.is_object() ? json.value(name, nlohmann::json()) : nlohmann::json();
-  return value.is_string() ? value.get<std::string>() : std::string();
 }
 
 }  // namespace
@@ -190,7 +185,7 @@ Result<std::string> AwsSession::identity(Time until) {
 }
 
 std::string aws_error_name(const HttpResponse& response) {
-  std::string name = member(response, "__type");
+  std::string name = json_text(json_object(response.body.expose()), "__type");
   const auto header = response.headers.find("x-amzn-errortype");
   if (name.empty() && header != response.headers.end()) name = header->second;
   name = name.substr(0, name.find(':'));
@@ -199,8 +194,9 @@ std::string aws_error_name(const HttpResponse& response) {
 }
 
 std::string aws_words(const HttpResponse& response) {
-  const std::string lower = member(response, "message");
-  return without_secrets(lower.empty() ? member(response, "Message") : lower);
+  const auto json = json_object(response.body.expose());
+  const std::string lower = json_text(json, "message");
+  return without_secrets(lower.empty() ? json_text(json, "Message") : lower);
 }
 
 }  // namespace coffer

@@ -27,11 +27,6 @@ const NodeSettingsSource kSource = {
     .default_file = "/etc/coffer/aws.conf",
     .page = "keystore/AWS.md"};
 
-std::string environment(const char* name) {
-  const char* const value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
-
 SecretBytes secret_environment(const char* name) {
   const char* const value = std::getenv(name);
   return value != nullptr ? SecretBytes::copy_of(as_bytes(value)) : SecretBytes();

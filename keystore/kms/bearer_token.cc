@@ -5,6 +5,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
 
 namespace coffer {
@@ -20,11 +21,6 @@ constexpr seconds kHopeless{30};
 constexpr seconds kEarliest{225};
 /// Until a renewal that failed is tried again, and others go on with what there is meanwhile.
 constexpr seconds kBetweenRenewals{10};
-
-nlohmann::json object_of(const HttpResponse& response) {
-  auto json = nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
-  return json.is_object() ? json : nlohmann::json::object();
-}
 
 /// A number, or the text of one as some servers have it.
 std::optional<seconds> lifetime_of(const nlohmann::json& value) {
@@ -57,7 +53,7 @@ Result<BearerToken> BearerToken::from_oauth(HttpResponse response, const std::st
   for (const char* const other : {"id_token", "refresh_token"}) {
     if (!take_secret_if_there(response.body.expose(), other)) return odd;
   }
-  const auto json = object_of(response);
+  const auto json = json_object(response.body.expose());
   const auto type = json.value("token_type", nlohmann::json());
   if (!json.contains("access_token") || !type.is_string() || type.get<std::string>() != "Bearer")
     return odd;
@@ -67,14 +63,10 @@ Result<BearerToken> BearerToken::from_oauth(HttpResponse response, const std::st
 }
 
 Error oauth_refusal(const HttpResponse& response, const std::string& where) {
-  const auto json = object_of(response);
-  const auto text = [&json](const char* name) {
-    const auto value = json.value(name, nlohmann::json());
-    return value.is_string() ? value.get<std::string>() : std::string();
-  };
-  const std::string error = text("error");
-  const std::string words = " (" + std::to_string(response.status) +
-                            "): " + without_secrets(error + " " + text("error_description"));
+  const auto json = json_object(response.body.expose());
+  const std::string error = json_text(json, "error");
+  const std::string words = " (" + std::to_string(response.status) + "): " +
+                            without_secrets(error + " " + json_text(json, "error_description"));
   const bool refused = response.status >= 400 && response.status < 500 && response.status != 408 &&
                        response.status != 429 && !error.empty() &&
                        error != "temporarily_unavailable" && error != "slow_down" &&

@@ -1,6 +1,7 @@
 #include "keystore/kms/gcp_credentials.h"
 
 #include "keystore/kms/gcp_error.h"
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/private_file.h"
 #include "keystore/kms/secret_text.h"
 
@@ -72,8 +73,7 @@ Result<std::string> GcpCredentialsFile::text(const char* name) const {
 }
 
 std::string GcpCredentialsFile::text_or_nothing(const char* name) const {
-  const auto value = rest.value(name, nlohmann::json());
-  return value.is_string() ? value.get<std::string>() : std::string();
+  return json_text(rest, name);
 }
 
 Error GcpCredentialsFile::unusable(const std::string& words) const {

@@ -2,19 +2,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
 
 namespace coffer {
 
 GcpStatus GcpStatus::of(const HttpResponse& response) {
-  const auto json = nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
-  const auto error = json.is_object() ? json.value("error", nlohmann::json()) : nlohmann::json();
-  if (!error.is_object()) return {};
-  const auto text = [&error](const char* name) {
-    const auto value = error.value(name, nlohmann::json());
-    return value.is_string() ? without_secrets(value.get<std::string>()) : std::string();
-  };
-  return {text("status"), text("message")};
+  const auto error = json_member(json_object(response.body.expose()), "error");
+  return {without_secrets(json_text(error, "status")),
+          without_secrets(json_text(error, "message"))};
 }
 
 Error gcp_failure(const HttpResponse& response, const std::string& what) {

@@ -5,6 +5,7 @@
 
 #include "keystore/kms/gcp_credentials.h"
 #include "keystore/kms/gcp_error.h"
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/private_file.h"
 #include "keystore/kms/secret_text.h"
 
@@ -19,23 +20,14 @@ constexpr std::int64_t kLifetime = 3600;
 constexpr std::int64_t kShortest = 600;
 constexpr std::int64_t kLongest = 43200;
 
-nlohmann::json member(const nlohmann::json& object, const char* name) {
-  return object.is_object() ? object.value(name, nlohmann::json()) : nlohmann::json();
-}
-
-std::string text_of(const nlohmann::json& object, const char* name) {
-  const auto value = member(object, name);
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
-
 /// The token in what a credential source gave: all of it, or the member that its format names.
 Result<SecretBytes> subject_in(const GcpCredentialsFile& file, const nlohmann::json& source,
                                SecretBytes given) {
-  const auto format = member(source, "format");
-  const std::string type = text_of(format, "type");
+  const auto format = json_member(source, "format");
+  const std::string type = json_text(format, "type");
   if (type.empty() || type == "text")
     return secret_line("the subject token of " + file.path, given.expose());
-  const std::string field = text_of(format, "subject_token_field_name");
+  const std::string field = json_text(format, "subject_token_field_name");
   if (type != "json" || field.empty())
     return file.unusable("has a format of credential_source that is not known");
   const auto token = take_secret_member(given.expose(), field);
@@ -46,9 +38,9 @@ Result<SecretBytes> subject_in(const GcpCredentialsFile& file, const nlohmann::j
 
 Result<SecretBytes> subject_from_url(const HttpClient& http, const GcpCredentialsFile& file,
                                      const nlohmann::json& source, BearerTokens::Time until) {
-  HttpRequest request{.url = text_of(source, "url")};
+  HttpRequest request{.url = json_text(source, "url")};
   SecretBytes authorization;
-  const auto headers = member(source, "headers");
+  const auto headers = json_member(source, "headers");
   if (headers.is_object()) {
     for (const auto& [name, value] : headers.items()) {
       const bool plain = value.is_string() && is_plain_text(as_bytes(name)) &&
@@ -78,20 +70,20 @@ Result<SecretBytes> subject_from_url(const HttpClient& http, const GcpCredential
 
 Result<SecretBytes> subject_token(const HttpClient& http, const GcpCredentialsFile& file,
                                   BearerTokens::Time until) {
-  const auto source = member(file.rest, "credential_source");
-  const std::string path = text_of(source, "file");
+  const auto source = json_member(file.rest, "credential_source");
+  const std::string path = json_text(source, "file");
   if (!path.empty()) {
     return subject_in(
         file, source,
         TRY(read_secret_file("subject token file", path, kMostOfSubject, Readers::kAnybody)));
   }
   for (const char* const unknown : {"executable", "environment_id", "certificate"}) {
-    if (!member(source, unknown).is_null()) {
+    if (!json_member(source, unknown).is_null()) {
       return file.unusable(std::string("has a credential_source of the kind ") + unknown +
                            ", which is not supported: file and url are");
     }
   }
-  if (!text_of(source, "url").empty()) return subject_from_url(http, file, source, until);
+  if (!json_text(source, "url").empty()) return subject_from_url(http, file, source, until);
   return file.unusable("has no credential_source with a file or url");
 }
 
@@ -118,8 +110,8 @@ Result<BearerToken> exchanged(const HttpClient& http, const GcpCredentialsFile& 
 }
 
 std::int64_t lifetime_of(const GcpCredentialsFile& file) {
-  const auto asked =
-      member(member(file.rest, "service_account_impersonation"), "token_lifetime_seconds");
+  const auto asked = json_member(json_member(file.rest, "service_account_impersonation"),
+                                 "token_lifetime_seconds");
   const bool fits = asked.is_number_unsigned() && asked.get<std::uint64_t>() >= kShortest &&
                     asked.get<std::uint64_t>() <= kLongest;
   return fits ? asked.get<std::int64_t>() : kLifetime;

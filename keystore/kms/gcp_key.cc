@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "keystore/crypto/digest.h"
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/master_kms.h"
 
 namespace coffer {
@@ -96,25 +97,20 @@ std::optional<std::uint32_t> GcpKeyUri::version_named(std::string_view full_name
 }
 
 std::optional<GcpKey> GcpKey::from(Bytes body, const GcpKeyUri& uri) {
-  const auto json = nlohmann::json::parse(as_text(body), nullptr, false);
-  if (!json.is_object()) return std::nullopt;
-  const auto text = [](const nlohmann::json& object, const char* name) {
-    const auto value = object.value(name, nlohmann::json());
-    return value.is_string() ? value.get<std::string>() : std::string();
-  };
+  const auto json = json_object(body);
   GcpKey key;
-  key.purpose = text(json, "purpose");
-  key.created_at = text(json, "createTime");
+  key.purpose = json_text(json, "purpose");
+  key.created_at = json_text(json, "createTime");
   // It is on record, and in messages.
   if (key.purpose.empty() || !is_word(key.created_at, "-:.+")) return std::nullopt;
-  const auto primary = json.value("primary", nlohmann::json());
+  const auto primary = json_member(json, "primary");
   if (primary.is_null()) return key;
   if (!primary.is_object()) return std::nullopt;
-  key.primary = uri.version_named(text(primary, "name"));
+  key.primary = uri.version_named(json_text(primary, "name"));
   if (!key.primary) return std::nullopt;
-  key.state = text(primary, "state");
-  key.protection_level = text(primary, "protectionLevel");
-  key.algorithm = text(primary, "algorithm");
+  key.state = json_text(primary, "state");
+  key.protection_level = json_text(primary, "protectionLevel");
+  key.algorithm = json_text(primary, "algorithm");
   return key;
 }
 

@@ -6,6 +6,7 @@
 
 #include "keystore/kms/crc32c.h"
 #include "keystore/kms/gcp_error.h"
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
 
 namespace coffer {
@@ -44,16 +45,6 @@ SecretBytes request_of(std::string_view name, Bytes data, const KeyContext& cont
        as_bytes("\",\"additionalAuthenticatedData\":\""), to_secret_base64(aad).expose(),
        as_bytes("\",\"additionalAuthenticatedDataCrc32c\":\""), checksum(aad).expose(),
        as_bytes("\"}")});
-}
-
-nlohmann::json object_of(const HttpResponse& response) {
-  auto json = nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
-  return json.is_object() ? json : nlohmann::json::object();
-}
-
-std::string text_of(const nlohmann::json& object, const char* name) {
-  const auto value = object.value(name, nlohmann::json());
-  return value.is_string() ? value.get<std::string>() : std::string();
 }
 
 bool is_true(const nlohmann::json& object, const char* name) {
@@ -146,15 +137,15 @@ Result<ByteVector> GcpKms::wrap(const SecretBytes& key, const KeyContext& contex
   const SecretBytes plaintext = gcp_plaintext(key);
   const auto response =
       TRY(ask("encrypt", request_of("plaintext", plaintext.expose(), context), deadline()));
-  const auto answer = object_of(response);
-  const auto version = place_.version_named(text_of(answer, "name"));
-  const auto sealed = from_secret_base64(as_bytes(text_of(answer, "ciphertext")));
+  const auto answer = json_object(response.body.expose());
+  const auto version = place_.version_named(json_text(answer, "name"));
+  const auto sealed = from_secret_base64(as_bytes(json_text(answer, "ciphertext")));
   if (!version || !sealed || sealed->empty() || sealed->size() > kMostCiphertext)
     return not_understood(uri_);
   // Without these Google has not looked at ours.
   if (!is_true(answer, "verifiedPlaintextCrc32c") ||
       !is_true(answer, "verifiedAdditionalAuthenticatedDataCrc32c") ||
-      text_of(answer, "ciphertextCrc32c") != as_text(checksum(sealed->expose()).expose()))
+      json_text(answer, "ciphertextCrc32c") != as_text(checksum(sealed->expose()).expose()))
     return damaged(uri_);
   return gcp_wrapped(plaintext, *version, sealed->expose());
 }
@@ -166,7 +157,7 @@ Result<SecretBytes> GcpKms::unwrap(Bytes wrapped, const KeyContext& context) {
   const auto text = take_secret_member(response.body.expose(), "plaintext");
   const auto sum = take_secret_member(response.body.expose(), "plaintextCrc32c");
   if (!text || !sum) return not_understood(uri_);
-  const auto answer = object_of(response);
+  const auto answer = json_object(response.body.expose());
   if (!answer.contains("plaintext") || !answer.contains("plaintextCrc32c"))
     return not_understood(uri_);
   const auto plaintext = from_secret_base64(text->expose());

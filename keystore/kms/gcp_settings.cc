@@ -25,11 +25,6 @@ const NodeSettingsSource kSource = {
     .default_file = "/etc/coffer/gcp.conf",
     .page = "keystore/GCP.md"};
 
-std::string environment(const char* name) {
-  const char* const value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
-
 Result<void> set_endpoint(GcpSettings& settings, std::string address) {
   if (address.empty()) address = kEndpoint;
   const bool plain = address.starts_with("http://");

@@ -16,17 +16,6 @@ namespace {
 
 constexpr std::size_t kMostOfFile = 64 * 1024;
 
-std::string environment(std::string_view name) {
-  const char* const value = std::getenv(std::string(name).c_str());
-  return value != nullptr ? value : "";
-}
-
-std::string_view trimmed(std::string_view text) {
-  const auto begin = text.find_first_not_of(" \t\r");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
-}
-
 /// Whoever may write to it chooses where this node's secrets go.
 Result<std::string> read_config(const NodeSettingsSource& source, const std::string& path) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -68,6 +57,17 @@ Result<void> add_file(const NodeSettingsSource& source, NodeSettings& values,
 }
 
 }  // namespace
+
+std::string environment(std::string_view name) {
+  const char* const value = std::getenv(std::string(name).c_str());
+  return value != nullptr ? value : "";
+}
+
+std::string_view trimmed(std::string_view text) {
+  const auto begin = text.find_first_not_of(" \t\r");
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
+}
 
 Error unusable(const NodeSettingsSource& source, const std::string& words) {
   return {Code::kKeyUnavailable, 0, words + " (see " + source.page + ", \"Settings\")"};

@@ -26,6 +26,11 @@ using NodeSettings = std::map<std::string, std::string>;
 /// sets what is not known.
 Result<NodeSettings> node_settings(const NodeSettingsSource& source);
 
+/// A variable of the environment; empty if it is not set.
+std::string environment(std::string_view name);
+/// Without blanks, and the end of a line of DOS's, around it.
+std::string_view trimmed(std::string_view text);
+
 /// kKeyUnavailable, with a word on where it is explained.
 Error unusable(const NodeSettingsSource& source, const std::string& words);
 

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
 
 namespace coffer {
@@ -23,8 +24,7 @@ std::optional<std::uint64_t> number_of(std::string_view digits) {
 }  // namespace
 
 std::optional<VaultKey> VaultKey::from(Bytes body) {
-  const auto json = nlohmann::json::parse(as_text(body), nullptr, false);
-  const auto data = json.is_object() ? json.value("data", nlohmann::json()) : nlohmann::json();
+  const auto data = json_member(json_object(body), "data");
   if (!data.is_object()) return std::nullopt;
   const auto flag = [&data](const char* name) {
     const auto value = data.value(name, nlohmann::json());

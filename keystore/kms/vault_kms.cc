@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
 #include "keystore/kms/vault_key.h"
 
@@ -41,8 +42,7 @@ Error not_understood(const std::string& uri) {
 
 /// What an answer holds; an empty object if that is none of Vault's.
 nlohmann::json data_of(const HttpResponse& response) {
-  const auto json = nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
-  auto data = json.is_object() ? json.value("data", nlohmann::json()) : nlohmann::json();
+  auto data = json_member(json_object(response.body.expose()), "data");
   return data.is_object() ? data : nlohmann::json::object();
 }
 

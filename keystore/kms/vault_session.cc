@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "keystore/kms/json_answer.h"
 #include "keystore/kms/private_file.h"
 #include "keystore/kms/secret_text.h"
 
@@ -47,8 +48,7 @@ struct VaultSession::Token {
                     "Vault answers a login with what is none of its answers"};
     const auto text = take_secret_member(response.body.expose(), "client_token");
     if (!text || text->empty() || !is_plain_text(text->expose())) return odd;
-    const auto json = nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
-    const auto auth = json.is_object() ? json.value("auth", nlohmann::json()) : nlohmann::json();
+    const auto auth = json_member(json_object(response.body.expose()), "auth");
     if (!auth.is_object() || !auth.contains("client_token")) return odd;
     const auto lease = auth.value("lease_duration", nlohmann::json());
     const auto renewable = auth.value("renewable", nlohmann::json());
@@ -178,8 +178,7 @@ Result<HttpResponse> VaultSession::call(const std::string& method, const std::st
 }
 
 std::string vault_words(const HttpResponse& response) {
-  const auto json = nlohmann::json::parse(as_text(response.body.expose()), nullptr, false);
-  const auto errors = json.is_object() ? json.value("errors", nlohmann::json()) : nlohmann::json();
+  const auto errors = json_member(json_object(response.body.expose()), "errors");
   if (!errors.is_array()) return {};
   std::string words;
   for (const auto& error : errors) {
