@@ -1,11 +1,7 @@
 #include "tests/unit/keystore/kms/aws_server.h"
 
-#include <sys/stat.h>
-
 #include <cstdlib>
-#include <stdexcept>
 
-#include "keystore/base/atomic_file.h"
 #include "tests/unit/keystore/kms/transit_server.h"
 
 namespace coffer::testing {
@@ -72,9 +68,9 @@ AwsServer::~AwsServer() { forget_settings(); }
 
 void AwsServer::start() {
   process_.reset();
-  process_.emplace(COFFER_AWS_KMS_SERVER,
-                   std::vector<std::string>{dir_.path(), "--port", std::to_string(port_),
-                                            "--metadata-port", std::to_string(metadata_port_)});
+  process_.emplace(std::vector<std::string>{COFFER_AWS_KMS_SERVER, dir_.path(), "--port",
+                                            std::to_string(port_), "--metadata-port",
+                                            std::to_string(metadata_port_)});
   port_ = process_->beginning().at("port");
   metadata_port_ = process_->beginning().at("metadata_port");
 }
@@ -134,14 +130,6 @@ void AwsServer::use_machine() {
   forget_access_key();
   set_variable("AWS_EC2_METADATA_DISABLED", "");
   set_variable("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata() + "/");
-}
-
-std::string AwsServer::write(const std::string& name, const std::string& content,
-                             unsigned mode) const {
-  const std::string path = file(name);
-  if (!replace_file(path, as_bytes(content), 0600) || ::chmod(path.c_str(), mode) != 0)
-    throw std::runtime_error("can't write " + path);
-  return path;
 }
 
 }  // namespace coffer::testing

@@ -56,7 +56,9 @@ class AwsServer {
   [[nodiscard]] std::string file(const std::string& name) const { return dir_.file(name); }
   /// A private file with this content.
   std::string write(const std::string& name, const std::string& content,
-                    unsigned mode = 0600) const;
+                    unsigned mode = 0600) const {
+    return write_file(dir_, name, content, mode);
+  }
 
  private:
   TempDir dir_;

@@ -1,12 +1,6 @@
 #include "tests/unit/keystore/kms/gcp_server.h"
 
-#include <sys/stat.h>
-
 #include <cstdlib>
-#include <stdexcept>
-
-#include "keystore/base/atomic_file.h"
-#include "tests/unit/keystore/kms/transit_server.h"
 
 namespace coffer::testing {
 namespace {
@@ -38,10 +32,9 @@ GcpServer::GcpServer() {
 GcpServer::~GcpServer() { forget_settings(); }
 
 void GcpServer::start(const std::string& certificate) {
-  process_.emplace(
-      COFFER_GCP_SERVER,
-      std::vector<std::string>{dir_.path(), "--port", std::to_string(port_), "--plain-port",
-                               std::to_string(plain_), "--certificate", certificate});
+  process_.emplace(std::vector<std::string>{COFFER_GCP_SERVER, dir_.path(), "--port",
+                                            std::to_string(port_), "--plain-port",
+                                            std::to_string(plain_), "--certificate", certificate});
   port_ = process_->beginning().at("port");
   plain_ = process_->beginning().at("plain_port");
   pin_ = process_->beginning().at("pin");
@@ -108,14 +101,6 @@ void GcpServer::use_federation(const nlohmann::json& source, bool impersonate) {
         url() + "/v1/projects/-/serviceAccounts/" + kNode + ":generateAccessToken";
   }
   use_credentials(content);
-}
-
-std::string GcpServer::write(const std::string& name, const std::string& content,
-                             unsigned mode) const {
-  const std::string path = dir_.file(name);
-  if (!replace_file(path, as_bytes(content), 0600) || ::chmod(path.c_str(), mode) != 0)
-    throw std::runtime_error(path);
-  return path;
 }
 
 }  // namespace coffer::testing

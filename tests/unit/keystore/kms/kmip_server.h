@@ -1,13 +1,12 @@
 #pragma once
 
-#include <sys/types.h>
-
-#include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tests/support/temp_dir.h"
+#include "tests/unit/keystore/kms/stand_in_process.h"
 
 namespace coffer::testing {
 
@@ -24,7 +23,7 @@ class KmipServer {
   KmipServer& operator=(const KmipServer&) = delete;
 
   /// {"do": …}: what it answers. Throws if it refuses.
-  nlohmann::json ask(const nlohmann::json& command);
+  nlohmann::json ask(const nlohmann::json& command) { return process_->ask(command); }
   /// A new key, with what is to be said of it; its URI.
   std::string new_key(nlohmann::json about = nlohmann::json::object());
   /// The next `times` answers to an operation ("Decrypt"; empty: to any) go wrong so.
@@ -33,7 +32,7 @@ class KmipServer {
   nlohmann::json seen(const std::string& operation = "");
   /// Ends it, and starts it on the same port with other options; it knows what it knew.
   void restart(const std::vector<std::string>& options = {});
-  void stop();
+  void stop() { process_.reset(); }
   /// The client certificate that the node has from here on.
   void use_certificate(const std::string& name);
 
@@ -45,18 +44,17 @@ class KmipServer {
   [[nodiscard]] std::string file(const std::string& name) const { return dir_.file(name); }
   /// A private file with this content.
   std::string write(const std::string& name, const std::string& content,
-                    unsigned mode = 0600) const;
+                    unsigned mode = 0600) const {
+    return write_file(dir_, name, content, mode);
+  }
 
  private:
   void start(const std::vector<std::string>& options);
-  std::string read_line();
 
   TempDir dir_;
   int port_ = 0;
   std::string pin_;
-  pid_t pid_ = -1;
-  int to_ = -1;
-  std::FILE* from_ = nullptr;
+  std::optional<StandInProcess> process_;
 };
 
 }  // namespace coffer::testing

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,13 +20,33 @@ constexpr int kPatienceMs = 60'000;
 
 }  // namespace
 
-StandInProcess::StandInProcess(const std::string& program,
-                               const std::vector<std::string>& arguments) {
+bool have_python(const std::string& modules) {
+  const std::string line =
+      std::string(kPython) + " -W ignore -c 'import " + modules + "' 2>/dev/null";
+  return std::system(line.c_str()) == 0;
+}
+
+void set_variable(const char* name, const std::string& value) {
+  if (value.empty()) {
+    ::unsetenv(name);
+  } else {
+    ::setenv(name, value.c_str(), 1);
+  }
+}
+
+std::string write_file(const TempDir& dir, const std::string& name, const std::string& content,
+                       unsigned mode) {
+  const std::string path = dir.file(name);
+  if (!replace_file(path, as_bytes(content), 0600) || ::chmod(path.c_str(), mode) != 0)
+    throw std::runtime_error("can't write " + path);
+  return path;
+}
+
+StandInProcess::StandInProcess(std::vector<std::string> words) {
   int in[2];
   int out[2];
   if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
-  std::vector<std::string> words = {kPython, "-B", program};
-  words.insert(words.end(), arguments.begin(), arguments.end());
+  words.insert(words.begin(), {kPython, "-B"});
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);

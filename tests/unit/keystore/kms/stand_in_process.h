@@ -7,13 +7,24 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/temp_dir.h"
+
 namespace coffer::testing {
+
+/// True if Python has these modules ("cryptography").
+bool have_python(const std::string& modules);
+/// Sets a variable of the environment, or unsets it if the value is empty.
+void set_variable(const char* name, const std::string& value);
+/// Makes a file with this content there; its path.
+std::string write_file(const TempDir& dir, const std::string& name, const std::string& content,
+                       unsigned mode = 0600);
 
 /// A stand-in for somebody's server: a Python program that says one line of JSON once it listens,
 /// and answers each line of its standard input by one. It ends with this object.
 class StandInProcess {
  public:
-  StandInProcess(const std::string& program, const std::vector<std::string>& arguments);
+  /// `words`: what follows `python3 -B`, the program first of all.
+  explicit StandInProcess(std::vector<std::string> words);
   ~StandInProcess();
   StandInProcess(const StandInProcess&) = delete;
   StandInProcess& operator=(const StandInProcess&) = delete;

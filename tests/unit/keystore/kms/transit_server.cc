@@ -1,22 +1,9 @@
 #include "tests/unit/keystore/kms/transit_server.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <cstdlib>
-#include <stdexcept>
-
-#include "keystore/base/atomic_file.h"
 
 namespace coffer::testing {
 namespace {
-
-constexpr const char* kPython = "/usr/bin/python3";
-constexpr int kPatienceMs = 60'000;
 
 constexpr const char* kNodePolicy = R"(
 path "transit/keys/*" { capabilities = ["read"] }
@@ -38,17 +25,8 @@ void forget_settings() {
 }  // namespace
 
 bool have_transit_server() {
-  static const bool have =
-      std::system((std::string(kPython) + " -c 'import cryptography' 2>/dev/null").c_str()) == 0;
+  static const bool have = have_python("cryptography");
   return have;
-}
-
-void set_variable(const char* name, const std::string& value) {
-  if (value.empty()) {
-    ::unsetenv(name);
-  } else {
-    ::setenv(name, value.c_str(), 1);
-  }
 }
 
 TransitServer::TransitServer(const std::vector<std::string>& options) {
@@ -60,70 +38,21 @@ TransitServer::TransitServer(const std::vector<std::string>& options) {
   set_variable("VAULT_CACERT", file("ca.pem"));
 }
 
-TransitServer::~TransitServer() {
-  stop();
-  forget_settings();
-}
+TransitServer::~TransitServer() { forget_settings(); }
 
 void TransitServer::start(const std::vector<std::string>& options) {
-  int in[2];
-  int out[2];
-  if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
-  std::vector<std::string> words = {kPython,     "-B",     COFFER_TRANSIT_SERVER,
-                                    dir_.path(), "--port", std::to_string(port_)};
+  std::vector<std::string> words = {COFFER_TRANSIT_SERVER, dir_.path(), "--port",
+                                    std::to_string(port_)};
   words.insert(words.end(), options.begin(), options.end());
-  std::vector<char*> arguments;
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  pid_ = ::fork();
-  if (pid_ == 0) {
-    ::dup2(in[0], STDIN_FILENO);
-    ::dup2(out[1], STDOUT_FILENO);
-    ::execv(kPython, arguments.data());
-    ::_exit(127);
-  }
-  ::close(in[0]);
-  ::close(out[1]);
-  to_ = in[1];
-  from_ = ::fdopen(out[0], "r");
-  const auto said = nlohmann::json::parse(read_line());
-  port_ = said.at("port");
-  pin_ = said.at("pin");
-  root_token_ = said.at("token");
-}
-
-void TransitServer::stop() {
-  if (pid_ < 0) return;
-  ::close(to_);
-  ::kill(pid_, SIGKILL);
-  ::waitpid(pid_, nullptr, 0);
-  std::fclose(from_);
-  pid_ = -1;
+  process_.emplace(std::move(words));
+  port_ = process_->beginning().at("port");
+  pin_ = process_->beginning().at("pin");
+  root_token_ = process_->beginning().at("token");
 }
 
 void TransitServer::restart(const std::vector<std::string>& options) {
   stop();
   start(options);
-}
-
-std::string TransitServer::read_line() {
-  // An answer is one line and has been read whole, so that nothing waits in the buffer.
-  pollfd ready{.fd = ::fileno(from_), .events = POLLIN, .revents = 0};
-  if (::poll(&ready, 1, kPatienceMs) != 1) throw std::runtime_error("the stand-in does not answer");
-  char* line = nullptr;
-  std::size_t size = 0;
-  const ssize_t length = ::getline(&line, &size, from_);
-  const std::string text = length > 0 ? line : "";
-  std::free(line);
-  if (text.empty()) throw std::runtime_error("the stand-in has ended");
-  return text;
-}
-
-nlohmann::json TransitServer::ask(const nlohmann::json& command) {
-  if (!write_all(to_, as_bytes(command.dump() + "\n"))) throw std::runtime_error("no stand-in");
-  auto said = nlohmann::json::parse(read_line());
-  if (!said.contains("ok")) throw std::runtime_error(command.dump() + ": " + said.dump());
-  return said["ok"];
 }
 
 nlohmann::json TransitServer::api(const std::string& path, const nlohmann::json& body,
@@ -170,14 +99,6 @@ void TransitServer::use_approle(int ttl, int uses) {
   set_variable("COFFER_VAULT_ROLE", role.at("data").at("role_id"));
   set_variable("COFFER_VAULT_SECRET_ID_FILE",
                write("secret-id", secret.at("data").at("secret_id").get<std::string>() + "\n"));
-}
-
-std::string TransitServer::write(const std::string& name, const std::string& content,
-                                 unsigned mode) const {
-  const std::string path = dir_.file(name);
-  if (!replace_file(path, as_bytes(content), 0600) || ::chmod(path.c_str(), mode) != 0)
-    throw std::runtime_error(path);
-  return path;
 }
 
 }  // namespace coffer::testing

@@ -1,13 +1,12 @@
 #pragma once
 
-#include <sys/types.h>
-
-#include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tests/support/temp_dir.h"
+#include "tests/unit/keystore/kms/stand_in_process.h"
 
 namespace coffer::testing {
 
@@ -24,7 +23,7 @@ class TransitServer {
   TransitServer& operator=(const TransitServer&) = delete;
 
   /// {"do": …}: what it answers. Throws if it refuses.
-  nlohmann::json ask(const nlohmann::json& command);
+  nlohmann::json ask(const nlohmann::json& command) { return process_->ask(command); }
   /// A request of Vault's API, by root.
   nlohmann::json api(const std::string& path, const nlohmann::json& body = nlohmann::json::object(),
                      const std::string& method = "POST", const std::string& name_space = "");
@@ -41,7 +40,7 @@ class TransitServer {
   void use_approle(int ttl, int uses = 0);
   /// Ends it, and starts it on the same port with other options; it knows what it knew.
   void restart(const std::vector<std::string>& options = {});
-  void stop();
+  void stop() { process_.reset(); }
 
   [[nodiscard]] const std::string& pin() const { return pin_; }
   [[nodiscard]] std::string host() const { return "127.0.0.1:" + std::to_string(port_); }
@@ -51,22 +50,18 @@ class TransitServer {
   [[nodiscard]] std::string file(const std::string& name) const { return dir_.file(name); }
   /// A private file with this content.
   std::string write(const std::string& name, const std::string& content,
-                    unsigned mode = 0600) const;
+                    unsigned mode = 0600) const {
+    return write_file(dir_, name, content, mode);
+  }
 
  private:
   void start(const std::vector<std::string>& options);
-  std::string read_line();
 
   TempDir dir_;
   int port_ = 0;
   std::string pin_;
   std::string root_token_;
-  pid_t pid_ = -1;
-  int to_ = -1;
-  std::FILE* from_ = nullptr;
+  std::optional<StandInProcess> process_;
 };
-
-/// Sets a variable of the environment, or unsets it if the value is empty.
-void set_variable(const char* name, const std::string& value);
 
 }  // namespace coffer::testing
