@@ -115,6 +115,8 @@ Result<KmipAnswer> KmipClient::ask(std::span<const KmipRequestItem> items, Time 
     const KmipResult* const failed = answer.failure();
     return failed != nullptr && failed->failed == KmipReason::kAuthenticationNotSuccessful;
   };
+  // Nor is one that is kept asked, which might answer before anybody has to wait.
+  if (steady_clock::now() >= until) return failure({Code::kIo, ETIMEDOUT, "no answer in time"});
   for (ConnectionPtr connection = take();; connection = nullptr) {
     const bool kept = connection != nullptr;
     if (!kept) connection = TRY(connect(until));
