@@ -118,6 +118,19 @@ Result<SecretBytes> from_secret_base64(Bytes text) {
   return bytes;
 }
 
+Result<SecretBytes> from_secret_base64url(Bytes text) {
+  SecretBytes padded((text.size() + 3) / 4 * 4);
+  std::ranges::fill(padded.expose(), std::uint8_t{'='});
+  std::ranges::copy(text, padded.expose().begin());
+  for (std::uint8_t& letter : padded.expose().first(text.size())) {
+    if (letter == '+' || letter == '/' || letter == '=')
+      return Error{Code::kInvalid, 0, "not base64url"};
+    if (letter == '-') letter = '+';
+    if (letter == '_') letter = '/';
+  }
+  return from_secret_base64(padded.expose());
+}
+
 Result<SecretBytes> take_secret_member(MutableBytes json, std::string_view name) {
   const Error malformed{Code::kInvalid, 0, "no such member in the JSON, or more than one"};
   std::optional<MutableBytes> found;

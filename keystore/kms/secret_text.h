@@ -21,8 +21,9 @@ inline SecretBytes secret_text(std::initializer_list<Bytes> parts) {
 SecretBytes to_secret_base64(Bytes bytes);
 Result<SecretBytes> from_secret_base64(Bytes text);
 
-/// RFC 4648 section 5, without padding.
+/// RFC 4648 section 5, without padding. Decoding as above.
 SecretBytes to_secret_base64url(Bytes bytes);
+Result<SecretBytes> from_secret_base64url(Bytes text);
 
 /// As a value of application/x-www-form-urlencoded.
 SecretBytes to_secret_form(Bytes text);

@@ -60,9 +60,18 @@ TEST(SecretText, PlainText) {
 TEST(SecretText, Base64OfUrls) {
   const std::pair<const char*, const char*> known[] = {
       {"", ""}, {"f", "Zg"}, {"fo", "Zm8"}, {"foo", "Zm9v"}};
-  for (const auto& [plain, encoded] : known)
+  for (const auto& [plain, encoded] : known) {
     EXPECT_EQ(text_of(to_secret_base64url(as_bytes(plain))), encoded);
+    const auto decoded = from_secret_base64url(as_bytes(encoded));
+    ASSERT_TRUE(decoded.ok()) << encoded;
+    EXPECT_EQ(text_of(*decoded), plain);
+  }
   EXPECT_EQ(text_of(to_secret_base64url(ByteVector{0xfb, 0xff, 0xbf})), "-_-_");
+  EXPECT_TRUE(
+      equal(from_secret_base64url(as_bytes("-_-_"))->expose(), ByteVector{0xfb, 0xff, 0xbf}));
+  for (const char* const odd :
+       {"Z", "Zg==", "Zm8=", "+/+/", "Zh", "Zm9", "Zm9vZ", "Zm 9v", "Zm9v\n"})
+    EXPECT_FALSE(from_secret_base64url(as_bytes(odd)).ok()) << odd;
 }
 
 TEST(SecretText, ValuesOfForms) {
