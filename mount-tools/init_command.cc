@@ -170,7 +170,8 @@ void add_init_command(CLI::App& app, ChosenCommand& chosen) {
   verb.add_option("STORE", options->store, "A new or empty directory")->required();
   verb.add_option("--kms", options->kms,
                   "Where the master key lives: local:PATH, passphrase:, pkcs11:TOKEN-URI, tpm2:,\n"
-                  "hcvault://HOST/MOUNT/keys/NAME, aws-kms://KEY-ARN, kmip://HOST/UID or\n"
+                  "hcvault://HOST/MOUNT/keys/NAME, aws-kms://KEY-ARN, kmip://HOST/UID,\n"
+                  "azure-kms://HOST/keys/NAME or\n"
                   "gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K");
   verb.add_option("--keystore", options->keystore, "Put the keystore here, not into the store");
   verb.add_option("--names", options->names, "encrypted or plain")->capture_default_str();

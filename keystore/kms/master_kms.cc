@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "keystore/kms/aws_kms.h"
+#include "keystore/kms/azure_kms.h"
 #include "keystore/kms/bounded_kms.h"
 #include "keystore/kms/gcp_kms.h"
 #include "keystore/kms/kmip_kms.h"
@@ -84,6 +85,8 @@ constexpr std::array kProviders = {
              true, create_gcp_master, open_gcp_master},
     Provider{"aws-kms://KEY-ARN", "aws-kms://", never, true, true, create_aws_master,
              open_aws_master},
+    Provider{"azure-kms://HOST/keys/NAME", "azure-kms://", never, true, true, create_azure_master,
+             open_azure_master},
     Provider{"kmip://HOST/UID", "kmip://", never, true, true, create_kmip_master, open_kmip_master},
 };
 

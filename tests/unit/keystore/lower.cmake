@@ -26,7 +26,9 @@ coffer_unit_test(unit_db
 
 coffer_unit_test(unit_kms
   SOURCES kms/aws_answers_test.cc kms/aws_credentials_test.cc kms/aws_kms_test.cc kms/aws_server.cc
-          kms/aws_session_test.cc kms/aws_sigv4_test.cc kms/bearer_token_test.cc kms/bounded_kms_test.cc
+          kms/aws_session_test.cc kms/aws_sigv4_test.cc kms/azure_answers_test.cc
+          kms/azure_kms_test.cc kms/azure_login_test.cc kms/azure_place_test.cc kms/azure_server.cc
+          kms/bearer_token_test.cc kms/bounded_kms_test.cc
           kms/crc32c_test.cc kms/gcp_answers_test.cc kms/gcp_kms_test.cc kms/gcp_login_test.cc kms/gcp_server.cc
           kms/http_client_test.cc kms/key_context_test.cc kms/key_file_test.cc kms/kmip_client_test.cc
           kms/kmip_kms_test.cc kms/kmip_server.cc kms/kms_check_test.cc kms/master_kms_contract.cc
@@ -48,6 +50,7 @@ target_link_libraries(faulty_pkcs11 PRIVATE coffer_options PkgConfig::P11KIT)
 add_dependencies(unit_kms faulty_pkcs11)
 target_compile_definitions(unit_kms PRIVATE COFFER_FAULTY_PKCS11="$<TARGET_FILE:faulty_pkcs11>")
 target_compile_definitions(unit_kms PRIVATE COFFER_TRANSIT_SERVER="${PROJECT_SOURCE_DIR}/tests/support/transit_server.py")
+target_compile_definitions(unit_kms PRIVATE COFFER_AZURE_SERVER="${PROJECT_SOURCE_DIR}/tests/support/azure_kms_server.py")
 target_compile_definitions(unit_kms PRIVATE COFFER_GCP_SERVER="${PROJECT_SOURCE_DIR}/tests/support/gcp_kms_server.py")
 target_compile_definitions(unit_kms PRIVATE COFFER_AWS_KMS_SERVER="${PROJECT_SOURCE_DIR}/tests/support/aws_kms_server.py")
 target_compile_definitions(unit_kms PRIVATE COFFER_KMIP_SERVER="${PROJECT_SOURCE_DIR}/tests/support/kmip_server.py")

@@ -19,15 +19,18 @@
 #include "keystore/base/unique_fd.h"
 #include "keystore/crypto/kdf.h"
 #include "keystore/kms/aws_kms.h"
+#include "keystore/kms/azure_kms.h"
 #include "keystore/kms/gcp_kms.h"
 #include "keystore/kms/kmip_kms.h"
 #include "keystore/kms/master_kms.h"
+#include "keystore/kms/private_file.h"
 #include "keystore/kms/secret_text.h"
 #include "keystore/kms/tpm2_seal.h"
 #include "keystore/kms/vault_kms.h"
 #include "tests/support/memory_scan.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/keystore/kms/aws_server.h"
+#include "tests/unit/keystore/kms/azure_server.h"
 #include "tests/unit/keystore/kms/gcp_server.h"
 #include "tests/unit/keystore/kms/kmip_server.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
@@ -253,6 +256,47 @@ TEST_F(SecretsInMemory, KeysOnTheirWayToGoogle) {
     EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(reversed(der->expose(), at, 16).expose())), 0U)
         << at;
     EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(pem->expose().subspan(at, 16))), 0U) << at;
+  }
+}
+
+/// By way of a vault and of an HSM, with a federated token.
+TEST_F(SecretsInMemory, KeysOnTheirWayToAzure) {
+  if (!testing::have_transit_server()) COFFER_SKIP("no Python with cryptography");
+  keep_freed = false;
+  testing::AzureServer server;
+  server.ask({{"do", "federate"}, {"subject", "s1"}, {"client", testing::AzureServer::kNode}});
+  testing::set_variable("AZURE_CLIENT_SECRET", "");
+  server.ask({{"do", "jwt_file"}, {"subject", "s1"}, {"name", "token"}});
+  testing::set_variable("AZURE_FEDERATED_TOKEN_FILE", server.file("token"));
+  for (const char* const host : {testing::AzureServer::kVault, testing::AzureServer::kHsm}) {
+    SCOPED_TRACE(host);
+    keep_freed = true;
+    const auto master = AzureKms::open(testing::AzureServer::uri("master", host), "");
+    ASSERT_TRUE(master.ok()) << master.error().message();
+    const SecretBytes key = SecretBytes::random(32);
+    const auto wrapped = (*master)->wrap(key, {});
+    ASSERT_TRUE(wrapped.ok()) << wrapped.error().message();
+    ASSERT_TRUE((*master)->unwrap(*wrapped, {}).ok());
+    const SecretBytes text = to_secret_base64url(key.expose());
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(key.expose().first(16))), 0U) << "the key";
+    EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(text.expose().first(20))), 0U) << "as text";
+    for (const char* const secret : {"Authorization: Bearer eyJ0.", "client_assertion=eyJ"})
+      EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(as_bytes(secret))), 0U) << secret;
+    if (host == std::string(testing::AzureServer::kVault)) {
+      server.ask({{"do", "unwrapped_file"},
+                  {"host", host},
+                  {"path", "/keys/master//unwrapkey"},
+                  {"value", to_base64url(AzureWrapped::parse(*wrapped)->sealed)},
+                  {"name", "inner"}});
+      const auto inner = read_private_file("inner key", server.file("inner"), 100);
+      ASSERT_TRUE(inner.ok()) << inner.error().message();
+      const auto bytes = from_secret_base64url(inner->expose());
+      ASSERT_TRUE(bytes.ok());
+      EXPECT_EQ(bytes->size(), 32U);
+      EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(bytes->expose().first(16))), 0U) << "inner";
+      EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(inner->expose().first(20))), 0U) << "as text";
+    }
+    keep_freed = false;
   }
 }
 

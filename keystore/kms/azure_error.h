@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+
+#include "keystore/base/result.h"
+#include "keystore/kms/http_client.h"
+
+namespace coffer {
+
+/// What Key Vault says of a failure (keystore/AZURE.md, "When Azure does not answer").
+/// `what`: the operation, for people; `opens`: it unwraps.
+Error azure_failure(const HttpResponse& response, const std::string& what, bool opens);
+
+/// Looks at the challenge of a 401: kKmsDenied if it asks for a token for another resource than
+/// `resource`, which would be good elsewhere.
+Result<void> check_azure_challenge(const HttpResponse& response, const std::string& resource);
+
+}  // namespace coffer

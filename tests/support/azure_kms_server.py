@@ -1,0 +1,270 @@
+#!/usr/bin/python3
+"""A stand-in for Azure: Key Vault and Managed HSM, and those who give the tokens for them (Entra ID, App Service's endpoint for managed
+identities and a machine's metadata service).
+
+    azure_kms_server.py DIRECTORY [--port N] [--plain-port N] [--certificate good|other-host|other-ca|expired]
+
+All of it listens twice, by TLS and in plain text; the Host of a request says which vault it is for. Vaults' keys wrap by RSA-OAEP-256,
+and sign by PS256, those of HSMs encrypt by AES-256-GCM; what is refused is refused in Azure's words. What it knows, and the certificates, are kept in
+DIRECTORY, so that one that is started again goes on. On standard output it says {"port": N, …} once it listens. Then each line of
+standard input is a command in JSON, answered by a line (`Commands`); it ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+import socket
+import ssl
+import struct
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from azure_kms_engine import API_VERSION, NODE, Refused, Vaults
+from azure_login_engine import TENANT, Logins, NoToken
+from transit_pki import make_pki, sign_jwt
+from transit_server import Troubles
+
+ADMIN = "admin"
+
+
+class Cloud:
+    """All that is known, kept on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.state = directory / "cloud.pickle"
+        self.vaults, self.logins = pickle.loads(self.state.read_bytes()) if self.state.exists() else (Vaults(), Logins())
+        self.logins.jwt_key = (directory / "jwt.pub").read_bytes()
+        self.lock = threading.Lock()
+        self.troubles = Troubles()
+        self.seen: list[dict] = []
+        self.challenge = ""
+
+    def save(self) -> None:
+        self.state.write_bytes(pickle.dumps((self.vaults, self.logins)))
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as Azure does, or as `Troubles` says."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    server: Server
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def setup(self) -> None:
+        if isinstance(self.request, ssl.SSLSocket):
+            self.request.settimeout(self.timeout)
+            self.request.do_handshake()
+        super().setup()
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json; charset=utf-8")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def serve(self) -> None:
+        cloud = self.server.cloud
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path, _, query = self.path.partition("?")
+        cloud.seen.append({"method": self.command, "path": self.path, "host": self.headers.get("Host"),
+                           "body": body.decode("latin-1") if path.startswith("/keys/") else ""})
+        if trouble := cloud.troubles.of(self.path):
+            self.misbehave(trouble, body)
+            return
+        try:
+            with cloud.lock:
+                status, said, headers = self.said(cloud, path, dict(parse_qsl(query)), body)
+                cloud.save()
+            self.answer(status, said, headers)
+        except (Refused, NoToken) as refused:
+            self.answer(refused.status, refused.body)
+
+    def said(self, cloud: Cloud, path: str, query: dict, body: bytes) -> tuple[int, Any, dict[str, str]]:
+        if path.endswith("/oauth2/v2.0/token"):
+            return 200, cloud.logins.token(path.split("/")[1], body), {}
+        if path == "/metadata/identity/oauth2/token":
+            return 200, cloud.logins.by_metadata(query, self.headers.get("Metadata") or ""), {}
+        if path == "/msi/token":
+            return 200, cloud.logins.by_identity_endpoint(query, self.headers.get("X-IDENTITY-HEADER") or ""), {}
+        host = (self.headers.get("Host") or "").partition(":")[0]
+        resource = "https://" + host.partition(".")[2]
+        principal = cloud.logins.principal_of(self.headers.get("Authorization") or "", resource)
+        if not principal:
+            challenge = cloud.challenge or f'Bearer authorization="https://login.microsoftonline.com/{TENANT}", resource="{resource}"'
+            said = {"error": {"code": "Unauthorized", "message": "AKV10000: Request is missing a Bearer or PoP token."}}
+            return 401, said, {"WWW-Authenticate": challenge}
+        return 200, cloud.vaults.serve(principal, host, self.command, path, query, json.loads(body) if body else {}), {}
+
+    def misbehave(self, kind: str, body: bytes) -> None:
+        self.close_connection = True
+        name, _, rest = kind.partition(":")
+        if name == "refuse":  # STATUS:CODE:INNER:WORDS
+            status, code, inner, words = rest.split(":", 3)
+            self.answer(int(status), {"error": {"code": code, "message": words, "innererror": {"code": inner}}})
+        elif name == "status":
+            status, _, words = rest.partition(":")
+            self.answer(int(status), words.encode())
+        elif name == "echo":  # of secrets, in an error
+            said = f"what is this: {self.headers.get('Authorization')} {self.headers.get('X-IDENTITY-HEADER')} {body.decode()}"
+            self.answer(int(rest), {"error": {"code": "Forbidden", "message": said}, "error_description": said})
+        elif name == "body":
+            self.answer(200, rest.encode())
+        elif name == "redirect":
+            self.answer(307, b"", {"Location": f"https://{self.headers['Host']}{self.path}"})
+        elif name == "long":
+            self.answer(200, b'{"value":"' + b"x" * (2 << 20) + b'"}')
+        elif name == "half":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"val")
+        elif name == "garbage":
+            self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n\x00\x01\x02\r\n\r\n")
+        elif name == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        elif name == "hang":
+            self.server.cloud.troubles.over.wait(25)
+        else:
+            assert name == "close", kind
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = serve  # pylint: disable=invalid-name
+
+
+class Server(ThreadingHTTPServer):
+    """One of the two that serve a cloud; in plain text without a context."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, cloud: Cloud, port: int, context: ssl.SSLContext | None) -> None:
+        self.cloud = cloud
+        self.context = context
+        super().__init__(("127.0.0.1", port), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return self.server_address[1]
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, peer = super().get_request()
+        if self.context is not None:
+            connection = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, peer
+
+    def handle_error(self, *_: Any) -> None:
+        pass  # clients that go away, and handshakes that fail, are what is tried
+
+
+class Commands:
+    """What standard input may ask for: {"do": NAME, …}."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    def api(self, host: str, path: str, method: str = "POST", body: dict | None = None) -> dict:
+        """A request of the API's, by an admin."""
+        self.cloud.vaults.allow(ADMIN, host, ["*"])
+        return self.cloud.vaults.serve(ADMIN, host, method, path, {"api-version": API_VERSION}, body or {})
+
+    def allow(self, principal: str, host: str, permissions: list[str] | None = None) -> None:
+        """Those of a node unless others are given."""
+        self.cloud.vaults.allow(principal, host, list(NODE) if permissions is None else permissions)
+
+    def secret(self, client: str, secret: str) -> None:
+        self.cloud.logins.secrets[client] = secret
+
+    def federate(self, subject: str, client: str) -> None:
+        self.cloud.logins.subjects[subject] = client
+
+    def attach(self, clients: list[str]) -> None:
+        """Whose tokens the managed identities' endpoints give; the first unless another is asked for."""
+        self.cloud.logins.attached = clients
+
+    def identity_header(self, header: str) -> None:
+        self.cloud.logins.identity_header = header
+
+    def lifetime(self, seconds: int) -> None:
+        """Of tokens from here on."""
+        self.cloud.logins.ttl = seconds
+
+    def clock(self, ahead: float) -> None:
+        """This much before everybody else's, in what managed identities are told."""
+        self.cloud.logins.ahead = ahead
+
+    def challenge(self, text: str) -> None:
+        """What is asked for without a token; Azure's own if empty."""
+        self.cloud.challenge = text
+
+    def expire(self) -> None:
+        """All tokens run out now."""
+        self.cloud.logins.tokens.clear()
+
+    def jwt(self, subject: str, ttl: int = 600) -> str:
+        return sign_jwt((self.cloud.directory / "jwt.key").read_bytes(), subject, ttl)
+
+    def jwt_file(self, subject: str, name: str) -> None:
+        """Into a file, so that whoever asks does not see it."""
+        path = self.cloud.directory / name
+        path.touch(0o600)
+        path.write_text(self.jwt(subject))
+
+    def unwrapped_file(self, host: str, path: str, value: str, name: str) -> None:
+        """What a key unwraps, into a file likewise."""
+        said = self.api(host, path, body={"alg": "RSA-OAEP-256", "value": value})
+        file = self.cloud.directory / name
+        file.touch(0o600)
+        file.write_text(said["value"])
+
+    def trouble(self, kind: str, path: str = "", times: int = 1) -> None:
+        self.cloud.troubles.add(path, kind, times)
+
+    def calm(self) -> None:
+        self.cloud.troubles.clear()
+
+    def seen(self) -> list[dict]:
+        """The requests so far; they are forgotten."""
+        seen, self.cloud.seen = self.cloud.seen, []
+        return seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--plain-port", type=int, default=0)
+    parser.add_argument("--certificate", default="good")
+    options = parser.parse_args()
+    pin = make_pki(options.directory)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(options.directory / f"{options.certificate}.pem", options.directory / f"{options.certificate}.key")
+    cloud = Cloud(options.directory)
+    secure, plain = Server(cloud, options.port, context), Server(cloud, options.plain_port, None)
+    print(json.dumps({"port": secure.port, "plain_port": plain.port, "pin": pin, "tenant": TENANT}), flush=True)
+    commands = Commands(cloud)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            with cloud.lock:
+                said = {"ok": getattr(commands, asked.pop("do"))(**asked)}
+                cloud.save()
+        except Refused as refused:
+            said = {"refused": refused.body}
+        print(json.dumps(said), flush=True)
+
+
+if __name__ == "__main__":
+    main()
