@@ -129,41 +129,6 @@ void expect_name(SSL* connection, const std::string& host) {
   must(static_cast<int>(SSL_set_tlsext_host_name(connection, host.c_str())));
 }
 
-std::string base64(Bytes bytes) {
-  std::string text(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), bytes.data(),
-                                     static_cast<int>(bytes.size()));
-  text.resize(static_cast<std::size_t>(length));
-  return text;
-}
-
-/// base64 of SHA-256 of the SubjectPublicKeyInfo (RFC 7469, 2.4).
-std::string pin_of(X509* certificate) {
-  unsigned char* der = nullptr;
-  const int length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
-  if (length <= 0) return {};
-  const Digest digest = sha256({der, static_cast<std::size_t>(length)});
-  OPENSSL_free(der);
-  return base64(digest);
-}
-
-std::int64_t end_of(const X509* certificate) {
-  std::tm time{};
-  if (certificate == nullptr || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &time) != 1)
-    return 0;
-  return ::timegm(&time);
-}
-
-std::string subject_of(const X509* certificate) {
-  const Bio text(must_have(BIO_new(BIO_s_mem())));
-  if (certificate == nullptr ||
-      X509_NAME_print_ex(text.get(), X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) < 0)
-    return {};
-  char* data = nullptr;
-  const long length = BIO_get_mem_data(text.get(), &data);
-  return {data, static_cast<std::size_t>(length)};
-}
-
 }  // namespace
 
 struct TlsStream::State {
@@ -242,7 +207,7 @@ Result<std::unique_ptr<TlsStream>> TlsStream::open(UniqueFd connected, const Tls
   const Certificate theirs(SSL_get1_peer_certificate(ssl));
   if (theirs == nullptr || SSL_get_verify_result(ssl) != X509_V_OK)
     return Error{Code::kIo, 0, "its certificate does not verify, so it is not asked"};
-  if (!settings.pin_sha256.empty() && pin_of(theirs.get()) != settings.pin_sha256)
+  if (!settings.pin_sha256.empty() && pin_sha256(theirs.get()) != settings.pin_sha256)
     return Error{Code::kIo, 0, "its public key is not the pinned one, so it is not asked"};
   return std::unique_ptr<TlsStream>(new TlsStream(std::move(state)));
 }
@@ -277,11 +242,6 @@ Result<void> TlsStream::read(MutableBytes into, Time until) {
 
 bool TlsStream::has_more() const { return SSL_has_pending(state_->ssl.get()) == 1; }
 
-TlsFacts TlsStream::facts() const {
-  SSL* const ssl = state_->ssl.get();
-  const Certificate theirs(SSL_get1_peer_certificate(ssl));
-  const X509* const own = SSL_get_certificate(ssl);
-  return {SSL_get_version(ssl), subject_of(own), end_of(own), end_of(theirs.get())};
-}
+TlsFacts TlsStream::facts() const { return TlsFacts::of(state_->ssl.get()); }
 
 }  // namespace coffer

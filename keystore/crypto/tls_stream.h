@@ -9,6 +9,7 @@
 #include "keystore/base/result.h"
 #include "keystore/base/unique_fd.h"
 #include "keystore/crypto/secret_bytes.h"
+#include "keystore/crypto/tls_facts.h"
 
 namespace coffer {
 
@@ -19,14 +20,6 @@ struct TlsSettings {
   std::string certificate_file;  ///< ours, with what leads to its CA: PEM
   SecretBytes key;               ///< ours: PEM, not encrypted
   std::string pin_sha256;        ///< base64 of SHA-256 of its public key, besides the above
-};
-
-/// What a connection knows of both ends, for people.
-struct TlsFacts {
-  std::string protocol;                ///< "TLSv1.3"
-  std::string own_subject;             ///< "CN=node"
-  std::int64_t own_valid_until = 0;    ///< Unix seconds
-  std::int64_t their_valid_until = 0;  ///< Unix seconds
 };
 
 /// One connection with TLS 1.2 or newer and certificates on both ends: the other's chain, time and

@@ -7,6 +7,7 @@
 
 #include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
+#include "keystore/kms/tls_told.h"
 
 namespace coffer {
 namespace {
@@ -245,6 +246,7 @@ Result<std::vector<KmsFact>> AwsKms::inspect() {
                                 {"regions", key.multi_region ? "several" : arn_.region},
                                 {"we are", we}};
   if (!key.material.empty()) facts.push_back({"newest version", key.material});
+  if (const auto tls = TRY(session_.look(until))) add_facts(facts, *tls);
   return facts;
 }
 

@@ -28,6 +28,10 @@ class AwsSession {
   /// and AwsCredentialChain::get.
   Result<HttpResponse> call(const std::string& operation, const SecretBytes& body, Time until);
 
+  /// Of a connection to AWS KMS, as HttpClient::look.
+  [[nodiscard]] Result<std::optional<TlsFacts>> look(Time until) const {
+    return http_.look(endpoint_, until);
+  }
   /// For people: where the credentials in use come from, and which access key they have.
   Result<std::string> identity(Time until);
 

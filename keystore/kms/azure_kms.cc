@@ -9,6 +9,7 @@
 #include "keystore/kms/azure_error.h"
 #include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
+#include "keystore/kms/tls_told.h"
 
 namespace coffer {
 namespace {
@@ -67,14 +68,16 @@ Result<std::unique_ptr<AzureKms>> AzureKms::open(const std::string& uri,
   return master;
 }
 
+std::string AzureKms::origin() const {
+  return settings_.endpoint.empty() ? "https://" + place_.host : settings_.endpoint;
+}
+
 Result<HttpResponse> AzureKms::ask(const std::string& version, const std::string& operation,
                                    const SecretBytes& body, BearerTokens::Time until) {
   constexpr long kUnauthorized = 401;
   const auto send = [&](const SecretBytes& header) -> Result<HttpResponse> {
-    const std::string origin =
-        settings_.endpoint.empty() ? "https://" + place_.host : settings_.endpoint;
     HttpRequest request{.method = operation.empty() ? "GET" : "POST",
-                        .url = origin + "/keys/" + place_.name + (version.empty() ? "" : "/") +
+                        .url = origin() + "/keys/" + place_.name + (version.empty() ? "" : "/") +
                                version + (operation.empty() ? "" : "/") + operation + kApi,
                         .headers = {"Content-Type: application/json"},
                         .secret_header = &header,
@@ -256,13 +259,15 @@ std::string AzureKms::version_of(Bytes wrapped) const {
 Result<std::string> AzureKms::newest_version() { return TRY(read_key("", deadline())).version; }
 
 Result<std::vector<KmsFact>> AzureKms::inspect() {
-  const AzureKey key = TRY(read_key("", deadline()));
+  const auto until = deadline();
+  const AzureKey key = TRY(read_key("", until));
   std::vector<KmsFact> facts = {{"newest version", key.version},
                                 {"made at", format_time(key.created)},
                                 {"its state", key.enabled ? "enabled" : "disabled"},
                                 {"key type", without_secrets(key.type)}};
   if (key.expires) facts.push_back({"expires", format_time(*key.expires)});
   facts.push_back({"we are", credentials_.identity()});
+  if (const auto tls = TRY(http_.look(origin(), until))) add_facts(facts, *tls);
   return facts;
 }
 

@@ -32,6 +32,8 @@ class AzureKms final : public MasterKms {
 
  private:
   AzureKms(std::string uri, AzureKeyUri place, AzureSettings settings);
+  /// Whom requests go to: "https://HOST[:PORT]".
+  [[nodiscard]] std::string origin() const;
   /// GET KEY/VERSION; the newest one if it is empty.
   Result<AzureKey> read_key(const std::string& version, BearerTokens::Time until);
   /// The version to remember, of a store that begins.

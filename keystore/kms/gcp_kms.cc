@@ -8,6 +8,7 @@
 #include "keystore/kms/gcp_error.h"
 #include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
+#include "keystore/kms/tls_told.h"
 
 namespace coffer {
 namespace {
@@ -190,6 +191,7 @@ Result<std::vector<KmsFact>> GcpKms::inspect() {
     facts.push_back({"protection level", key.protection_level});
   }
   if (const auto identity = credentials_.identity(until)) facts.push_back({"we are", *identity});
+  if (const auto tls = TRY(http_.look(settings_.endpoint, until))) add_facts(facts, *tls);
   return facts;
 }
 

@@ -173,6 +173,26 @@ std::size_t take_header(const char* data, std::size_t, std::size_t size, void* i
   return guarded(incoming, size, [&] { return incoming.add_header({data, size}); });
 }
 
+/// What is asked of a connection before the first request on it.
+struct Look {
+  CURL* curl;
+  std::optional<TlsFacts> facts;
+};
+
+int take_facts(void* into, char*, char*, int, int) {
+  auto& look = *static_cast<Look*>(into);
+  curl_tlssessioninfo* session = nullptr;
+  try {
+    if (::curl_easy_getinfo(look.curl, CURLINFO_TLS_SSL_PTR, &session) == CURLE_OK &&
+        session != nullptr && session->backend == CURLSSLBACKEND_OPENSSL &&
+        session->internals != nullptr)
+      look.facts = TlsFacts::of(static_cast<const ssl_st*>(session->internals));
+  } catch (const std::exception&) {
+    look.facts.reset();
+  }
+  return CURL_PREREQFUNC_ABORT;
+}
+
 CURLcode before_tls(CURL*, void* context, void*) {
   wipe_tls_plaintext(context);
   return CURLE_OK;
@@ -239,9 +259,7 @@ class HttpClient::Handle {
     set(CURLOPT_HEADERFUNCTION, &take_header);
     set(CURLOPT_HEADERDATA, &incoming);
     set(CURLOPT_ERRORBUFFER, detail.data());
-    set_rules(request.url, settings, timeout);
-    set_trust(settings);
-    CURLcode outcome = refused_ == CURLE_OK ? ::curl_easy_perform(curl_) : refused_;
+    const CURLcode outcome = perform(request.url, settings, timeout);
     const std::string where = without_query(request.url);
     if (incoming.no_memory) throw std::bad_alloc();
     if (incoming.too_long) return Error{Code::kKmsUnavailable, 0, where + ": too long an answer"};
@@ -258,7 +276,30 @@ class HttpClient::Handle {
     return response;
   }
 
+  Result<TlsFacts> look(const std::string& url, const HttpSettings& settings,
+                        std::chrono::milliseconds timeout) {
+    ::curl_easy_reset(curl_);
+    refused_ = CURLE_OK;
+    std::array<char, CURL_ERROR_SIZE> detail{};
+    Look look{curl_, {}};
+    set(CURLOPT_URL, url.c_str());
+    set(CURLOPT_FRESH_CONNECT, 1L);
+    set(CURLOPT_PREREQFUNCTION, &take_facts);
+    set(CURLOPT_PREREQDATA, &look);
+    set(CURLOPT_ERRORBUFFER, detail.data());
+    const CURLcode outcome = perform(url, settings, timeout);
+    if (look.facts) return *std::move(look.facts);
+    return failure_of(outcome, without_query(url), detail.data());
+  }
+
  private:
+  CURLcode perform(const std::string& url, const HttpSettings& settings,
+                   std::chrono::milliseconds timeout) {
+    set_rules(url, settings, timeout);
+    set_trust(settings);
+    return refused_ == CURLE_OK ? ::curl_easy_perform(curl_) : refused_;
+  }
+
   template <typename T>
   void set(CURLoption option, T value) {
     const CURLcode outcome = ::curl_easy_setopt(curl_, option, value);
@@ -345,16 +386,30 @@ void HttpClient::put_back(std::unique_ptr<Handle> handle) const {
   if (idle_.size() < kMostIdle) idle_.push_back(std::move(handle));
 }
 
-Result<HttpResponse> HttpClient::send(const HttpRequest& request,
-                                      std::chrono::steady_clock::time_point until) const {
-  TRY(check_url(request.url, settings_));
+Result<std::chrono::milliseconds> HttpClient::time_for(
+    const std::string& url, std::chrono::steady_clock::time_point until) const {
+  TRY(check_url(url, settings_));
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       until - std::chrono::steady_clock::now());
   if (left.count() <= 0)
-    return Error{Code::kKmsUnavailable, 0, without_query(request.url) + ": no answer in time"};
+    return Error{Code::kKmsUnavailable, 0, without_query(url) + ": no answer in time"};
+  return std::min(left, settings_.timeout);
+}
+
+Result<std::optional<TlsFacts>> HttpClient::look(
+    const std::string& url, std::chrono::steady_clock::time_point until) const {
+  const auto timeout = TRY(time_for(url, until));
+  if (!url.starts_with("https:")) return std::optional<TlsFacts>();
+  const NoPipeSignal no_signal;
+  return std::optional(TRY(Handle().look(url, settings_, timeout)));
+}
+
+Result<HttpResponse> HttpClient::send(const HttpRequest& request,
+                                      std::chrono::steady_clock::time_point until) const {
+  const auto timeout = TRY(time_for(request.url, until));
   const NoPipeSignal no_signal;
   auto handle = take();
-  auto response = handle->send(request, settings_, std::min(left, settings_.timeout));
+  auto response = handle->send(request, settings_, timeout);
   // After a failure a new connection is the better one.
   if (response) put_back(std::move(handle));
   return response;

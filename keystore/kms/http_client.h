@@ -3,12 +3,14 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "keystore/base/mutex.h"
 #include "keystore/base/result.h"
 #include "keystore/crypto/secret_bytes.h"
+#include "keystore/crypto/tls_facts.h"
 
 namespace coffer {
 
@@ -58,8 +60,15 @@ class HttpClient {
   Result<HttpResponse> send(const HttpRequest& request,
                             std::chrono::steady_clock::time_point until) const;
 
+  /// What a connection to `url` shows of both ends: one that is made for this, and ends with no
+  /// request. None for plain http. Errors as `send`.
+  Result<std::optional<TlsFacts>> look(const std::string& url,
+                                       std::chrono::steady_clock::time_point until) const;
+
  private:
   class Handle;
+  Result<std::chrono::milliseconds> time_for(const std::string& url,
+                                             std::chrono::steady_clock::time_point until) const;
   std::unique_ptr<Handle> take() const;
   void put_back(std::unique_ptr<Handle> handle) const;
 

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <ctime>
 #include <string_view>
 
+#include "keystore/base/clock.h"
 #include "keystore/crypto/random.h"
 #include "keystore/kms/kmip_cipher.h"
+#include "keystore/kms/tls_told.h"
 
 namespace coffer {
 namespace {
@@ -46,16 +47,6 @@ bool refuses_batches(const KmipAnswer& answer) {
 
 std::string in_words(KmipReason reason) {
   return "reason " + std::to_string(static_cast<std::uint32_t>(reason));
-}
-
-std::string date_of(std::int64_t seconds) {
-  const std::time_t time = seconds;
-  std::tm parts{};
-  std::array<char, 32> text{};
-  if (::gmtime_r(&time, &parts) == nullptr ||
-      std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S UTC", &parts) == 0)
-    return "?";
-  return text.data();
 }
 
 }  // namespace
@@ -314,14 +305,13 @@ Result<std::vector<KmsFact>> KmipKms::inspect() {
   const auto told = [](std::optional<bool> flag) {
     return std::string(!flag ? "not told" : *flag ? "yes" : "no");
   };
-  std::vector<KmsFact> facts = {{"protocol", "KMIP 1.4 over " + tls.protocol},
+  std::vector<KmsFact> facts = {{"protocol", "KMIP 1.4"},
                                 {"key state", to_string(key.state)},
                                 {"sensitive", told(key.sensitive)},
                                 {"extractable", told(key.extractable)},
-                                {"we are", tls.own_subject},
-                                {"our certificate ends", date_of(tls.own_valid_until)},
-                                {"its certificate ends", date_of(tls.their_valid_until)}};
-  if (key.made_at != 0) facts.push_back({"key made", date_of(key.made_at)});
+                                {"we are", tls.own_subject}};
+  if (key.made_at != 0) facts.push_back({"key made", format_time(key.made_at)});
+  add_facts(facts, tls);
   return facts;
 }
 

@@ -6,6 +6,7 @@
 
 #include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
+#include "keystore/kms/tls_told.h"
 #include "keystore/kms/vault_key.h"
 
 namespace coffer {
@@ -65,6 +66,15 @@ Result<SecretBytes> wrapped_request(Bytes wrapped, const KeyContext& context) {
   return secret_text({as_bytes("{\"ciphertext\":\""), wrapped.subspan(1), as_bytes("\","),
                       quoted("context", to_secret_base64(context.encode())).expose(),
                       as_bytes("}")});
+}
+
+/// Of auth/token/lookup-self.
+void add_identity(std::vector<KmsFact>& facts, const HttpResponse& self) {
+  const auto data = data_of(self);
+  const auto name = data.value("display_name", nlohmann::json());
+  const auto policies = data.value("policies", nlohmann::json());
+  if (name.is_string()) facts.push_back({"we are", name.get<std::string>()});
+  if (policies.is_array()) facts.push_back({"policies", policies.dump()});
 }
 
 }  // namespace
@@ -259,14 +269,12 @@ Result<std::vector<KmsFact>> VaultKms::inspect() {
       {"key type", key.type},
       {"newest version", std::to_string(key.latest)},
       {"oldest version in use", std::to_string(key.made_at.begin()->first)}};
-  auto self = TRY(session_.call("GET", "auth/token/lookup-self", "", {}, deadline()));
+  const auto until = deadline();
+  const auto tls = TRY(session_.look(until));
+  auto self = TRY(session_.call("GET", "auth/token/lookup-self", "", {}, until));
   // Its "id" is the token. Not every policy lets one ask.
-  if (self.status != 200 || !take_secret_member(self.body.expose(), "id")) return facts;
-  const auto data = data_of(self);
-  const auto name = data.value("display_name", nlohmann::json());
-  const auto policies = data.value("policies", nlohmann::json());
-  if (name.is_string()) facts.push_back({"we are", name.get<std::string>()});
-  if (policies.is_array()) facts.push_back({"policies", policies.dump()});
+  if (self.status == 200 && take_secret_member(self.body.expose(), "id")) add_identity(facts, self);
+  if (tls) add_facts(facts, *tls);
   return facts;
 }
 

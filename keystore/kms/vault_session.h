@@ -27,6 +27,11 @@ class VaultSession {
   Result<HttpResponse> call(const std::string& method, const std::string& path,
                             const std::string& name_space, SecretBytes body, Time until);
 
+  /// Of a connection to Vault, as HttpClient::look.
+  [[nodiscard]] Result<std::optional<TlsFacts>> look(Time until) const {
+    return http_.look(settings_.address, until);
+  }
+
   [[nodiscard]] const VaultSettings& settings() const { return settings_; }
 
  private:

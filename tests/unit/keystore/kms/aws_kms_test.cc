@@ -7,12 +7,15 @@
 #include <string>
 
 #include "tests/unit/keystore/kms/aws_test.h"
+#include "tests/unit/keystore/kms/kms_facts.h"
 #include "tests/unit/keystore/kms/transit_server.h"
 
 namespace coffer {
 namespace {
 
 using testing::AwsServer;
+using testing::fact;
+using testing::facts_of_the_key;
 using testing::set_variable;
 
 constexpr const char* kElsewhere =
@@ -281,8 +284,9 @@ TEST_F(AwsMaster, WhoMayDoWhat) {
 TEST_F(AwsMaster, WhatAwsTellsOfItself) {
   const auto facts = open()->inspect();
   ASSERT_TRUE(facts.ok()) << facts.error().message();
-  std::string said;
-  for (const KmsFact& fact : *facts) said += fact.name + "=" + fact.value + ";";
+  EXPECT_EQ(fact(*facts, "connection"), "TLSv1.3");
+  EXPECT_TRUE(fact(*facts, "its public key").ends_with("= (SHA-256)"));
+  const std::string said = facts_of_the_key(*facts);
   EXPECT_TRUE(said.starts_with(
       "key state=Enabled;origin=AWS_KMS;regions=eu-west-1;we are=the environment (access key " +
       testing::environment("AWS_ACCESS_KEY_ID") + ");newest version="))

@@ -11,11 +11,14 @@
 #include "keystore/crypto/box.h"
 #include "keystore/crypto/digest.h"
 #include "tests/unit/keystore/kms/azure_test.h"
+#include "tests/unit/keystore/kms/kms_facts.h"
 
 namespace coffer {
 namespace {
 
 using testing::AzureServer;
+using testing::fact;
+using testing::facts_of_the_key;
 
 KmsProvider azure_provider(const std::string& name, const std::string& host,
                            const std::string& kty) {
@@ -289,8 +292,9 @@ TEST_F(AzureMaster, WhatAzureTellsOfItself) {
       {{"kty", "RSA-HSM"}, {"attributes", {{"created", 1'600'000'000}, {"exp", 4'000'000'000}}}});
   const auto facts = open()->inspect();
   ASSERT_TRUE(facts.ok()) << facts.error().message();
-  std::string said;
-  for (const KmsFact& fact : *facts) said += fact.name + "=" + fact.value + ";";
+  EXPECT_EQ(fact(*facts, "connection"), "TLSv1.3");
+  EXPECT_EQ(fact(*facts, "its public key"), server_->pin() + " (SHA-256)");
+  const std::string said = facts_of_the_key(*facts);
   EXPECT_EQ(said, "newest version=" + version +
                       ";made at=2020-09-13T12:26:40Z;its state=enabled;key type=RSA-HSM;expires="
                       "2096-10-02T07:06:40Z;we are=client " +

@@ -10,12 +10,15 @@
 
 #include "keystore/kms/secret_text.h"
 #include "tests/unit/keystore/kms/gcp_server.h"
+#include "tests/unit/keystore/kms/kms_facts.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
 #include "tests/unit/keystore/kms/transit_server.h"
 
 namespace coffer {
 namespace {
 
+using testing::fact;
+using testing::facts_of_the_key;
 using testing::GcpServer;
 using testing::set_variable;
 
@@ -289,8 +292,9 @@ TEST_F(GcpMaster, WhatGoogleTellsOfItself) {
   const auto master = open();
   const auto facts = master->inspect();
   ASSERT_TRUE(facts.ok()) << facts.error().message();
-  std::string said;
-  for (const KmsFact& fact : *facts) said += fact.name + "=" + fact.value + ";";
+  EXPECT_EQ(fact(*facts, "connection"), "TLSv1.3");
+  EXPECT_EQ(fact(*facts, "its public key"), server_->pin() + " (SHA-256)");
+  const std::string said = facts_of_the_key(*facts);
   const std::string made_at = master->describe().version.substr(std::string("master:").size());
   EXPECT_EQ(said, "key made at=" + made_at +
                       ";newest version=2;its state=ENABLED;algorithm=GOOGLE_SYMMETRIC_ENCRYPTION;"

@@ -64,6 +64,36 @@ TEST_F(Http, AnAnswerWithItsHeaders) {
   EXPECT_EQ(get("https://" + server_->host() + "/v1/nothing")->status, 403) << "not a failure here";
 }
 
+TEST_F(Http, WhatAConnectionShows) {
+  serve();
+  const auto look = [this](const std::string& address) {
+    return HttpClient(settings_).look(address, steady_clock::now() + seconds(30));
+  };
+  const auto facts = look("https://" + server_->host());
+  ASSERT_TRUE(facts.ok()) << facts.error().message();
+  ASSERT_TRUE(facts->has_value());
+  EXPECT_EQ((*facts)->protocol, "TLSv1.3");
+  EXPECT_EQ((*facts)->their_issuer, "CN=ca of the test");
+  EXPECT_EQ((*facts)->their_pin_sha256, server_->pin());
+  EXPECT_GT((*facts)->their_valid_until, std::time(nullptr));
+  EXPECT_EQ((*facts)->own_subject, "");
+  EXPECT_EQ(server_->seen(""), 0U) << "nothing was asked";
+  settings_.client_cert = server_->file("client.pem");
+  settings_.client_key = server_->file("client.key");
+  const auto with_ours = look("https://" + server_->host());
+  ASSERT_TRUE(with_ours.ok() && with_ours->has_value());
+  EXPECT_EQ((*with_ours)->own_subject, "CN=client");
+  settings_.pin_sha256 = std::string(43, 'A') + "=";
+  EXPECT_EQ(look("https://" + server_->host()).error().code, Code::kKmsUnavailable);
+  settings_.ca_file = server_->file("another-ca.pem");
+  const auto of_another = look("https://" + server_->host());
+  ASSERT_FALSE(of_another.ok());
+  EXPECT_NE(of_another.error().message().find("does not verify"), std::string::npos);
+  EXPECT_EQ(look("http://" + server_->host()).error().code, Code::kInvalid);
+  settings_.plain_http = true;
+  EXPECT_FALSE(look("http://127.0.0.1:1").value().has_value());
+}
+
 TEST_F(Http, BodiesAndSecretHeadersArrive) {
   serve();
   const std::string token =

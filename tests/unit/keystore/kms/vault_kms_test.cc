@@ -9,12 +9,15 @@
 #include <string>
 
 #include "tests/support/privileges.h"
+#include "tests/unit/keystore/kms/kms_facts.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
 #include "tests/unit/keystore/kms/transit_server.h"
 
 namespace coffer {
 namespace {
 
+using testing::fact;
+using testing::facts_of_the_key;
 using testing::set_variable;
 using testing::TransitServer;
 
@@ -361,8 +364,9 @@ TEST_F(VaultMaster, WhatVaultTellsOfItself) {
   set_variable("VAULT_TOKEN", server_->token("node"));
   const auto facts = open()->inspect();
   ASSERT_TRUE(facts.ok()) << facts.error().message();
-  std::string said;
-  for (const KmsFact& fact : *facts) said += fact.name + "=" + fact.value + ";";
+  EXPECT_EQ(fact(*facts, "connection"), "TLSv1.3");
+  EXPECT_EQ(fact(*facts, "its public key"), server_->pin() + " (SHA-256)");
+  const std::string said = facts_of_the_key(*facts);
   EXPECT_EQ(said,
             "key type=aes256-gcm96;newest version=1;oldest version in use=1;we are=token;"
             "policies=[\"default\",\"node\"];");
