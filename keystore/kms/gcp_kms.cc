@@ -43,8 +43,8 @@ SecretBytes request_of(std::string_view name, Bytes data, const KeyContext& cont
   return secret_text(
       {as_bytes("{\""), as_bytes(name), as_bytes("\":\""), to_secret_base64(data).expose(),
        as_bytes("\",\""), as_bytes(name), as_bytes("Crc32c\":\""), checksum(data).expose(),
-       as_bytes("\",\"additionalAuthenticatedData\":\""), to_secret_base64(aad).expose(),
-       as_bytes("\",\"additionalAuthenticatedDataCrc32c\":\""), checksum(aad).expose(),
+       as_bytes(R"(","additionalAuthenticatedData":")"), to_secret_base64(aad).expose(),
+       as_bytes(R"(","additionalAuthenticatedDataCrc32c":")"), checksum(aad).expose(),
        as_bytes("\"}")});
 }
 

@@ -3,11 +3,11 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <malloc.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <new>
