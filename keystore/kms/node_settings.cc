@@ -39,6 +39,7 @@ Result<void> add_file(const NodeSettingsSource& source, NodeSettings& values,
                       const std::string& path) {
   const std::string text = TRY(read_config(source, path));
   std::size_t number = 0;
+  std::set<std::string_view> set;
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     const std::string_view line = trimmed(std::string_view(text).substr(at, end - at));
@@ -51,6 +52,8 @@ Result<void> add_file(const NodeSettingsSource& source, NodeSettings& values,
       return unusable(
           source, path + ": line " + std::to_string(number) + " sets nothing that is known here");
     }
+    if (!set.insert(name).second)
+      return unusable(source, path + ": sets " + std::string(name) + " twice");
     values.try_emplace(std::string(name), trimmed(line.substr(equals + 1)));
   }
   return {};

@@ -225,6 +225,8 @@ TEST_F(VaultLogin, TheNodesFile) {
   EXPECT_EQ(words().find("7531"), std::string::npos);
   use(text + "colour=red\n");
   EXPECT_EQ(outcome(), "key-unavailable");
+  use(text + "VAULT_ADDR=" + address + "\n");
+  EXPECT_EQ(outcome(), "key-unavailable") << "which of the two?";
   use(text);
   set_variable("VAULT_ADDR", "https://vault.example.com");
   EXPECT_EQ(outcome(), "key-unavailable") << "the environment comes first";
