@@ -16,7 +16,6 @@ namespace {
 
 using PKeyContext = OsslPtr<EVP_PKEY_CTX, EVP_PKEY_CTX_free>;
 
-constexpr int kSaltSize = 32;
 constexpr std::size_t kMostExponent = 4;
 
 /// Least byte first, as OpenSSL's parameters are on this machine.
@@ -34,15 +33,13 @@ std::optional<RsaPublicKey> RsaPublicKey::of(Bytes modulus, Bytes exponent) {
   if (!can_be) return std::nullopt;
   ByteVector n = number(modulus);
   ByteVector e = number(exponent);
-  const std::array parameters = {
-      ::OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, n.data(), n.size()),
-      ::OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, e.data(), e.size()),
-      ::OSSL_PARAM_construct_end()};
+  std::array parameters = {::OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, n.data(), n.size()),
+                           ::OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, e.data(), e.size()),
+                           ::OSSL_PARAM_construct_end()};
   const PKeyContext context(must_have(::EVP_PKEY_CTX_new_from_name(nullptr, "RSA", nullptr)));
   must(::EVP_PKEY_fromdata_init(context.get()));
   EVP_PKEY* key = nullptr;
-  if (::EVP_PKEY_fromdata(context.get(), &key, EVP_PKEY_PUBLIC_KEY,
-                          const_cast<OSSL_PARAM*>(parameters.data())) != 1) {
+  if (::EVP_PKEY_fromdata(context.get(), &key, EVP_PKEY_PUBLIC_KEY, parameters.data()) != 1) {
     ::ERR_clear_error();
     return std::nullopt;
   }
@@ -61,18 +58,6 @@ ByteVector RsaPublicKey::seal(const SecretBytes& secret) const {
                           secret.size()));
   sealed.resize(length);
   return sealed;
-}
-
-bool RsaPublicKey::has_signed(Bytes message, Bytes signature) const {
-  const DigestContext context(must_have(::EVP_MD_CTX_new()));
-  EVP_PKEY_CTX* settings = nullptr;  // the context's
-  must(::EVP_DigestVerifyInit(context.get(), &settings, ::EVP_sha256(), nullptr, key_.get()));
-  must(::EVP_PKEY_CTX_set_rsa_padding(settings, RSA_PKCS1_PSS_PADDING));
-  must(::EVP_PKEY_CTX_set_rsa_pss_saltlen(settings, kSaltSize));
-  const bool good = ::EVP_DigestVerify(context.get(), signature.data(), signature.size(),
-                                       message.data(), message.size()) == 1;
-  ::ERR_clear_error();
-  return good;
 }
 
 }  // namespace coffer

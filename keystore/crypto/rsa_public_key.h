@@ -17,14 +17,11 @@ class RsaPublicKey {
   /// first. None for anything else.
   static std::optional<RsaPublicKey> of(Bytes modulus, Bytes exponent);
 
-  /// Of the modulus, of what is sealed and of a signature, in bytes.
+  /// Of the modulus and of what is sealed, in bytes.
   [[nodiscard]] std::size_t size() const { return size_; }
   /// By RSAES-OAEP with SHA-256, MGF1 with SHA-256 and no label (RFC 8017, 7.1; "RSA-OAEP-256" of
   /// RFC 7518): `size()` bytes, of a secret of up to `size() - 66`.
   [[nodiscard]] ByteVector seal(const SecretBytes& secret) const;
-  /// True if `signature` is one of `message` by RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a
-  /// salt of 32 bytes (RFC 8017, 8.1.2; "PS256" of RFC 7518).
-  [[nodiscard]] bool has_signed(Bytes message, Bytes signature) const;
 
  private:
   RsaPublicKey(std::shared_ptr<evp_pkey_st> key, std::size_t size)

@@ -39,6 +39,11 @@ bool is_key_disabled(const Status& status) {
          });
 }
 
+/// Of a 400 that says nothing of what is wrapped.
+bool is_of_the_request(const Status& status) {
+  return status.words.find("version") != std::string::npos;
+}
+
 /// The value of NAME="VALUE" or NAME=VALUE in a challenge (RFC 9110, 11.6.1).
 std::string parameter(std::string_view challenge, std::string_view name) {
   for (std::size_t at = challenge.find(name); at != std::string_view::npos;
@@ -56,7 +61,8 @@ std::string parameter(std::string_view challenge, std::string_view name) {
 
 }  // namespace
 
-Error azure_failure(const HttpResponse& response, const std::string& what, bool opens) {
+Error azure_failure(const HttpResponse& response, const std::string& operation,
+                    const std::string& what) {
   const Status status = status_of(response);
   const std::string said = " (" + std::to_string(response.status) +
                            (status.name.empty() ? "" : " " + status.name) +
@@ -67,8 +73,11 @@ Error azure_failure(const HttpResponse& response, const std::string& what, bool 
   if (status.name.empty()) return error(Code::kKmsUnavailable, "no answer of Azure's");
   switch (response.status) {
     case 400:
-      if (opens && status.name == "BadParameter")
-        return {Code::kCorrupt, 0, "wrapped key does not authenticate"};
+      if (status.name != "BadParameter" || is_of_the_request(status)) break;
+      if (operation == "decrypt") return {Code::kCorrupt, 0, "wrapped key does not authenticate"};
+      if (operation == "encrypt" || operation == "sign")
+        return error(Code::kKmsKeyDisabled,
+                     "the key can't do that; see keystore/AZURE.md for its kind");
       break;
     case 401:
       return error(Code::kKmsDenied,

@@ -8,8 +8,9 @@
 namespace coffer {
 
 /// What Key Vault says of a failure (keystore/AZURE.md, "When Azure does not answer").
-/// `what`: the operation, for people; `opens`: it unwraps.
-Error azure_failure(const HttpResponse& response, const std::string& what, bool opens);
+/// `operation`: "get", "sign" and so on; `what`: it, and of which key, for people.
+Error azure_failure(const HttpResponse& response, const std::string& operation,
+                    const std::string& what);
 
 /// Looks at the challenge of a 401: kKmsDenied if it asks for a token for another resource than
 /// `resource`, which would be good elsewhere.

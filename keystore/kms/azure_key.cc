@@ -17,6 +17,11 @@ constexpr std::uint8_t kFormat = 1;
 constexpr std::string_view kStatement = "coffer azure-kms wrapped key 1\n";
 constexpr std::size_t kVersionSize = 32;
 constexpr std::size_t kHead = 1 + 1 + kVersionSize;
+/// Length of what is sealed, and who signed.
+constexpr std::size_t kVaultHead = 2 + kVersionSize;
+constexpr std::string_view kSigner = "-signer";
+/// Azure's 127 without that.
+constexpr std::size_t kLongestName = 120;
 constexpr std::size_t kBox = kWrappedKeySize + kBoxOverhead;
 
 /// Of Azure's clouds: the public one, China's, the US government's.
@@ -49,7 +54,7 @@ bool is_vault_name(std::string_view text) {
 }
 
 bool is_key_name(std::string_view text) {
-  return !text.empty() && text.size() <= 127 && std::ranges::all_of(text, [](char letter) {
+  return !text.empty() && text.size() <= kLongestName && std::ranges::all_of(text, [](char letter) {
     return is_lower_or_digit(lower(letter)) || letter == '-';
   });
 }
@@ -74,6 +79,17 @@ bool holds(const std::vector<std::string>& words, std::string_view word) {
   return std::ranges::find(words, word) != words.end();
 }
 
+std::optional<P256PublicKey> p256_of(const nlohmann::json& key) {
+  const auto x = from_base64url(json_text(key, "x"));
+  const auto y = from_base64url(json_text(key, "y"));
+  if (json_text(key, "crv") != "P-256" || !x || !y) return std::nullopt;
+  return P256PublicKey::of(*x, *y);
+}
+
+Error unsupported(const AzureKeyUri& uri, const std::string& words) {
+  return {Code::kUnsupported, 0, uri.name + " at " + uri.host + ": " + words};
+}
+
 std::optional<RsaPublicKey> rsa_of(const nlohmann::json& key) {
   const auto modulus = from_base64url(json_text(key, "n"));
   const auto exponent = from_base64url(json_text(key, "e"));
@@ -83,7 +99,22 @@ std::optional<RsaPublicKey> rsa_of(const nlohmann::json& key) {
 
 }  // namespace
 
-bool is_azure_host(std::string_view host) { return place_of(host) != nullptr; }
+bool is_azure_place(std::string_view entry) {
+  const std::string_view host = entry.substr(0, entry.find('/'));
+  const std::string_view path = entry.substr(host.size());
+  return place_of(host) != nullptr &&
+         (path.empty() || (path.starts_with(kKeys) && is_key_name(path.substr(kKeys.size()))));
+}
+
+AzureKeyUri AzureKeyUri::signer() const {
+  AzureKeyUri beside = *this;
+  beside.name += kSigner;
+  return beside;
+}
+
+bool AzureKeyUri::lies_under(std::string_view entry) const {
+  return entry == host || same_name(entry, host + std::string(kKeys) + name);
+}
 
 bool is_azure_version(std::string_view text) {
   return text.size() == kVersionSize && std::ranges::all_of(text, [](char letter) {
@@ -137,40 +168,43 @@ std::optional<AzureKey> AzureKey::from(Bytes body, const AzureKeyUri& uri) {
   const auto enabled = json_member(attributes, "enabled");
   AzureKey key;
   key.type = json_text(bundle, "kty");
-  std::optional<std::int64_t> created;
   if (!version || key.type.empty() || !operations.is_array() || !enabled.is_boolean() ||
       !read_time(attributes, "nbf", key.not_before) || !read_time(attributes, "exp", key.expires) ||
-      !read_time(attributes, "created", created) || !created)
+      !read_time(attributes, "created", key.created))
     return std::nullopt;
   key.version = *version;
   key.enabled = enabled.get<bool>();
-  key.created = *created;
   for (const auto& operation : operations) {
     if (!operation.is_string()) return std::nullopt;
     key.operations.push_back(operation.get<std::string>());
   }
   if (key.type == "RSA" || key.type == "RSA-HSM") key.rsa = rsa_of(bundle);
+  if (key.type == "EC" || key.type == "EC-HSM") key.p256 = p256_of(bundle);
   return key;
 }
 
-Result<void> AzureKey::check_kind(const AzureKeyUri& uri) const {
-  const auto error = [&uri](const std::string& words) {
-    return Error{Code::kUnsupported, 0, uri.name + " at " + uri.host + ": " + words};
-  };
+Result<void> AzureKey::check_wraps(const AzureKeyUri& uri) const {
   if (uri.is_hsm) {
-    if (type != "oct-HSM" || !holds(operations, "encrypt") || !holds(operations, "decrypt")) {
-      return error(
-          "not an AES key that encrypts and decrypts; make one: az keyvault key create --hsm-name "
-          "HSM --name NAME --kty oct-HSM --size 256 --ops encrypt decrypt");
-    }
-    return {};
+    if (type == "oct-HSM" && holds(operations, "encrypt") && holds(operations, "decrypt"))
+      return {};
+    return unsupported(
+        uri,
+        "not an AES key that encrypts and decrypts; make one: az keyvault key create --hsm-name "
+        "HSM --name NAME --kty oct-HSM --size 256 --ops encrypt decrypt");
   }
-  if (!rsa || !holds(operations, "unwrapKey") || !holds(operations, "sign")) {
-    return error(
-        "not an RSA key that unwraps and signs; make one: az keyvault key create --vault-name "
-        "VAULT --name NAME --kty RSA-HSM --size 3072 --ops unwrapKey sign");
-  }
-  return {};
+  if (rsa && holds(operations, "unwrapKey")) return {};
+  return unsupported(
+      uri,
+      "not an RSA key that unwraps; make one: az keyvault key create --vault-name VAULT --name "
+      "NAME --kty RSA-HSM --size 3072 --ops unwrapKey");
+}
+
+Result<void> AzureKey::check_signs(const AzureKeyUri& uri) const {
+  if (p256 && holds(operations, "sign")) return {};
+  return unsupported(
+      uri,
+      "not a key on P-256 that signs; make one: az keyvault key create --vault-name VAULT --name "
+      "NAME-signer --kty EC-HSM --curve P-256 --ops sign");
 }
 
 Result<void> AzureKey::check_usable(const AzureKeyUri& uri, std::int64_t now) const {
@@ -205,13 +239,16 @@ Result<AzureWrapped> AzureWrapped::parse(Bytes wrapped) {
     out.sealed = rest.last(kWrappedKeySize);
     return out;
   }
-  if (wrapped[1] != static_cast<std::uint8_t>(Kind::kVault) || rest.size() < 2) return corrupt;
+  if (wrapped[1] != static_cast<std::uint8_t>(Kind::kVault) || rest.size() < kVaultHead)
+    return corrupt;
   const std::size_t length = load_le<std::uint16_t>(rest, 0);
   const bool is_rsa = length == 256 || length == 384 || length == 512;
-  if (!is_rsa || rest.size() != 2 + length + kBox + length) return corrupt;
-  out.sealed = rest.subspan(2, length);
-  out.box = rest.subspan(2 + length, kBox);
-  out.signature = rest.last(length);
+  if (!is_rsa || rest.size() != kVaultHead + length + kBox + kEs256SignatureSize) return corrupt;
+  out.signer = as_text(rest.subspan(2, kVersionSize));
+  if (!is_azure_version(out.signer)) return corrupt;
+  out.sealed = rest.subspan(kVaultHead, length);
+  out.box = rest.subspan(kVaultHead + length, kBox);
+  out.signature = rest.last(kEs256SignatureSize);
   return out;
 }
 
@@ -220,7 +257,7 @@ ByteWriter AzureWrapped::begin() const {
   out.le(kFormat).le(static_cast<std::uint8_t>(kind)).text(version);
   if (kind == Kind::kHsm) out.bytes(iv).bytes(tag).bytes(sealed);
   if (kind == Kind::kVault)
-    out.le(static_cast<std::uint16_t>(sealed.size())).bytes(sealed).bytes(box);
+    out.le(static_cast<std::uint16_t>(sealed.size())).text(signer).bytes(sealed).bytes(box);
   return out;
 }
 

@@ -6,7 +6,6 @@
 #include "keystore/base/clock.h"
 #include "keystore/crypto/box.h"
 #include "keystore/crypto/digest.h"
-#include "keystore/kms/azure_error.h"
 #include "keystore/kms/json_answer.h"
 #include "keystore/kms/secret_text.h"
 #include "keystore/kms/tls_told.h"
@@ -15,18 +14,12 @@ namespace coffer {
 namespace {
 
 constexpr std::chrono::seconds kTimeout{8};
-constexpr const char* kApi = "?api-version=2025-07-01";
 constexpr std::size_t kInnerKey = 32;
 
-BearerTokens::Time deadline() { return std::chrono::steady_clock::now() + kTimeout; }
+AzureVault::Time deadline() { return std::chrono::steady_clock::now() + kTimeout; }
 
-Error not_understood(const std::string& uri) {
-  return {Code::kKmsUnavailable, 0, uri + ": Azure answers with what is none of its answers"};
-}
-
-/// {"alg":ALGORITHM,"value":DIGEST of what is to be signed}
 SecretBytes signing_body(Bytes statement) {
-  return secret_text({as_bytes(R"({"alg":"PS256","value":")"),
+  return secret_text({as_bytes(R"({"alg":"ES256","value":")"),
                       as_bytes(to_base64url(sha256(statement))), as_bytes("\"}")});
 }
 
@@ -40,137 +33,137 @@ std::optional<ByteVector> bytes_of(const nlohmann::json& object, const char* nam
 
 }  // namespace
 
-AzureKms::AzureKms(std::string uri, AzureKeyUri place, AzureSettings settings)
-    : uri_(std::move(uri)),
-      place_(std::move(place)),
-      settings_(std::move(settings)),
-      credentials_(settings_),
-      http_(settings_.http),
-      tokens_(
-          [this](BearerTokens::Time until) { return credentials_.get(place_.resource, until); }) {}
+AzureKms::AzureKms(std::string uri, const AzureKeyUri& place, AzureSettings settings)
+    : uri_(std::move(uri)), vault_(place, std::move(settings)), key_{place} {
+  if (!place.is_hsm) signer_ = Known{place.signer()};
+}
 
 Result<std::unique_ptr<AzureKms>> AzureKms::open(const std::string& uri,
                                                  const std::string& version) {
-  AzureKeyUri place = TRY(AzureKeyUri::parse(uri));
+  const AzureKeyUri place = TRY(AzureKeyUri::parse(uri));
   AzureSettings settings = TRY(AzureSettings::of_this_node());
-  if (std::ranges::find(settings.vaults, place.host) == settings.vaults.end()) {
-    return unusable_for_azure(uri + ": this node brings its credentials to the vaults that " +
-                              "COFFER_AZURE_VAULTS names alone, and " + place.host +
-                              " is none of them");
+  if (std::ranges::none_of(settings.keys,
+                           [&](const auto& entry) { return place.lies_under(entry); })) {
+    return unusable_for_azure(uri + ": this node uses the keys that COFFER_AZURE_KEYS names " +
+                              "alone, and this is none of them");
   }
-  auto master = std::unique_ptr<AzureKms>(new AzureKms(uri, std::move(place), std::move(settings)));
-  if (version.empty()) {
-    master->version_ = TRY(master->take_up());
-  } else {
-    TRY(master->check_version(version));
-    master->version_ = version;
-  }
+  auto master = std::unique_ptr<AzureKms>(new AzureKms(uri, place, std::move(settings)));
+  TRY(version.empty() ? master->take_up() : master->check_versions(version));
   return master;
 }
 
-std::string AzureKms::origin() const {
-  return settings_.endpoint.empty() ? "https://" + place_.host : settings_.endpoint;
+Result<void> AzureKms::take_up() {
+  const auto until = deadline();
+  const auto now = Clock().unix_seconds();
+  const AzureKey key = TRY(vault_.read(key_.place, "", until));
+  TRY(key.check_wraps(key_.place));
+  TRY(key.check_usable(key_.place, now));
+  key_.version = key.version;
+  if (!signer_) return {};
+  const AzureKey signer = TRY(vault_.read(signer_->place, "", until));
+  TRY(signer.check_signs(signer_->place));
+  TRY(signer.check_usable(signer_->place, now));
+  signer_->version = signer.version;
+  return {};
 }
 
-Result<HttpResponse> AzureKms::ask(const std::string& version, const std::string& operation,
-                                   const SecretBytes& body, BearerTokens::Time until) {
-  constexpr long kUnauthorized = 401;
-  const auto send = [&](const SecretBytes& header) -> Result<HttpResponse> {
-    HttpRequest request{.method = operation.empty() ? "GET" : "POST",
-                        .url = origin() + "/keys/" + place_.name + (version.empty() ? "" : "/") +
-                               version + (operation.empty() ? "" : "/") + operation + kApi,
-                        .headers = {"Content-Type: application/json"},
-                        .secret_header = &header,
-                        .body = body.clone()};
-    if (!settings_.endpoint.empty()) request.headers.push_back("Host: " + place_.host);
-    auto response = TRY(http_.send(request, until));
-    if (response.status == kUnauthorized) TRY(check_azure_challenge(response, place_.resource));
-    return response;
-  };
-  auto response = TRY(tokens_.call(send, until));
-  if (response.status != 200) {
-    const bool opens = operation == "unwrapkey" || operation == "decrypt";
-    return azure_failure(response, (operation.empty() ? "get" : operation) + " of " + uri_, opens);
-  }
-  return response;
-}
-
-Result<AzureKey> AzureKms::read_key(const std::string& version, BearerTokens::Time until) {
-  const auto response = TRY(ask(version, "", {}, until));
-  auto key = AzureKey::from(response.body.expose(), place_);
-  if (!key || (!version.empty() && key->version != version)) return not_understood(uri_);
-  return *std::move(key);
-}
-
-Result<std::string> AzureKms::take_up() {
-  const AzureKey key = TRY(read_key("", deadline()));
-  TRY(key.check_kind(place_));
-  TRY(key.check_usable(place_, Clock().unix_seconds()));
-  return key.version;
-}
-
-Result<void> AzureKms::check_version(const std::string& version) {
-  if (!is_azure_version(version)) {
+Result<void> AzureKms::check_versions(const std::string& versions) {
+  const std::size_t colon = versions.find(':');
+  key_.version = versions.substr(0, colon);
+  if (signer_) signer_->version = colon == std::string::npos ? "" : versions.substr(colon + 1);
+  const bool is_one = is_azure_version(key_.version) &&
+                      (signer_ ? is_azure_version(signer_->version) : colon == std::string::npos);
+  if (!is_one) {
     return Error{Code::kWrongKey, 0,
-                 uri_ + " is another key than this keystore's (" + without_secrets(version) + ")"};
+                 uri_ + " is another key than this keystore's (" + without_secrets(versions) + ")"};
   }
   const auto until = deadline();
-  const auto key = read_key(version, until);
+  TRY(check_version(key_, until));
+  return signer_ ? check_version(*signer_, until) : Result<void>();
+}
+
+Result<void> AzureKms::check_version(const Known& key, Time until) {
+  const auto found = vault_.read(key.place, key.version, until);
   // One that is disabled is there, too; what other versions wrapped may still be unwrapped.
-  if (key || key.error().code == Code::kKmsKeyDisabled) return {};
-  if (key.error().code != Code::kKmsKeyMissing) return key.error();
-  // Versions go with their key alone: one that is there without this has been made anew.
-  const auto newest = read_key("", until);
-  if (!newest && newest.error().code != Code::kKmsKeyDisabled) return newest.error();
-  return Error{Code::kWrongKey, 0,
-               uri_ + " is another key than this keystore's: it has no version " + version};
+  if (found || found.error().code == Code::kKmsKeyDisabled) return {};
+  return without_version(key, key.version, found.error(), until);
+}
+
+Error AzureKms::without_version(const Known& key, const std::string& version, const Error& error,
+                                Time until) {
+  if (error.code != Code::kKmsKeyMissing) return error;
+  const auto missing = [&](const std::string& which) -> std::optional<Error> {
+    const auto found = vault_.read(key.place, which, until);
+    if (found || found.error().code == Code::kKmsKeyDisabled) return std::nullopt;
+    return found.error();
+  };
+  // Versions go with their key alone.
+  if (version != key.version) {
+    const auto recorded = missing(key.version);
+    if (!recorded)
+      return {Code::kCorrupt, 0, "wrapped key names a version that its master key has not"};
+    if (recorded->code != Code::kKmsKeyMissing) return *recorded;
+  }
+  if (const auto newest = missing("")) return *newest;
+  return {Code::kWrongKey, 0,
+          key.place.name + " at " + key.place.host +
+              " is another key than this keystore's: it has no version " + key.version};
+}
+
+Result<AzureKey> AzureKms::usable(const Known& key,
+                                  Result<void> (AzureKey::*fits)(const AzureKeyUri&) const,
+                                  Time until) {
+  auto newest = TRY(vault_.read(key.place, "", until));
+  if (const auto does = (newest.*fits)(key.place); !does)
+    return Error{Code::kKmsKeyDisabled, 0, does.error().context};
+  // A version that is disabled may go on encrypting, and opens nothing.
+  TRY(newest.check_usable(key.place, Clock().unix_seconds()));
+  return newest;
 }
 
 Result<ByteVector> AzureKms::wrap(const SecretBytes& key, const KeyContext& context) {
   TRY(check_wrappable(key));
-  const auto until = deadline();
-  // Azure wraps by a disabled version, too, and would not unwrap that.
-  const AzureKey by = TRY(read_key("", until));
-  if (const auto fits = by.check_kind(place_); !fits)
-    return Error{Code::kKmsKeyDisabled, 0, fits.error().context};
-  TRY(by.check_usable(place_, Clock().unix_seconds()));
-  return place_.is_hsm ? wrap_at_hsm(by, key, context, until)
-                       : wrap_at_vault(by, key, context, until);
+  return signer_ ? wrap_at_vault(key, context, deadline()) : wrap_at_hsm(key, context, deadline());
 }
 
-Result<ByteVector> AzureKms::wrap_at_vault(const AzureKey& by, const SecretBytes& key,
-                                           const KeyContext& context, BearerTokens::Time until) {
+Result<ByteVector> AzureKms::wrap_at_vault(const SecretBytes& key, const KeyContext& context,
+                                           Time until) {
+  const AzureKey by = TRY(usable(key_, &AzureKey::check_wraps, until));
+  const AzureKey signer = TRY(usable(*signer_, &AzureKey::check_signs, until));
   const SecretBytes inner = SecretBytes::random(kInnerKey);
   const ByteVector sealed = by.rsa->seal(inner);
   const ByteVector box = seal_box(inner.expose(), context.encode(), key.expose());
   AzureWrapped parts;
   parts.version = by.version;
+  parts.signer = signer.version;
   parts.sealed = sealed;
   parts.box = box;
   // Anybody could do the above who knows the public half.
   const ByteVector statement = parts.statement(context);
-  const auto response = TRY(ask(by.version, "sign", signing_body(statement), until));
+  const auto response =
+      TRY(vault_.operate(signer_->place, signer.version, "sign", signing_body(statement), until));
   const auto answer = json_object(response.body.expose());
-  const auto signature = bytes_of(answer, "value", by.rsa->size());
-  if (place_.version_named(json_text(answer, "kid")) != by.version || !signature ||
-      !by.rsa->has_signed(statement, *signature))
-    return not_understood(uri_);
+  const auto signature = bytes_of(answer, "value", kEs256SignatureSize);
+  if (signer_->place.version_named(json_text(answer, "kid")) != signer.version || !signature ||
+      !signer.p256->has_signed(statement, *signature))
+    return not_azures(signer_->place);
   parts.signature = *signature;
   return parts.encode();
 }
 
-Result<ByteVector> AzureKms::wrap_at_hsm(const AzureKey& by, const SecretBytes& key,
-                                         const KeyContext& context, BearerTokens::Time until) {
+Result<ByteVector> AzureKms::wrap_at_hsm(const SecretBytes& key, const KeyContext& context,
+                                         Time until) {
+  const AzureKey by = TRY(usable(key_, &AzureKey::check_wraps, until));
   const SecretBytes body = secret_text(
       {as_bytes(R"({"alg":"A256GCM","value":")"), to_secret_base64url(key.expose()).expose(),
        as_bytes(R"(","aad":")"), to_secret_base64url(context.encode()).expose(), as_bytes("\"}")});
-  const auto response = TRY(ask(by.version, "encrypt", body, until));
+  const auto response = TRY(vault_.operate(key_.place, by.version, "encrypt", body, until));
   const auto answer = json_object(response.body.expose());
   const auto sealed = bytes_of(answer, "value", kWrappedKeySize);
   const auto iv = bytes_of(answer, "iv", kAzureIv);
   const auto tag = bytes_of(answer, "tag", kAzureTag);
-  if (place_.version_named(json_text(answer, "kid")) != by.version || !sealed || !iv || !tag)
-    return not_understood(uri_);
+  if (key_.place.version_named(json_text(answer, "kid")) != by.version || !sealed || !iv || !tag)
+    return not_azures(key_.place);
   AzureWrapped parts;
   parts.kind = AzureWrapped::Kind::kHsm;
   parts.version = by.version;
@@ -180,59 +173,51 @@ Result<ByteVector> AzureKms::wrap_at_hsm(const AzureKey& by, const SecretBytes& 
   return parts.encode();
 }
 
-Error AzureKms::without_version(const Error& error, BearerTokens::Time until) {
-  if (error.code != Code::kKmsKeyMissing) return error;
-  // Versions go with their key alone: it never had this one if it is there.
-  const auto newest = read_key("", until);
-  if (newest || newest.error().code == Code::kKmsKeyDisabled)
-    return {Code::kCorrupt, 0, "wrapped key names a version that its master key has not"};
-  return newest.error();
-}
-
-Result<RsaPublicKey> AzureKms::public_half(const std::string& version, BearerTokens::Time until) {
+Result<P256PublicKey> AzureKms::public_half(const std::string& version, Time until) {
   {
     const MutexLock lock(mutex_);
     if (const auto found = public_halves_.find(version); found != public_halves_.end())
       return found->second;
   }
-  const auto key = read_key(version, until);
-  if (!key) return without_version(key.error(), until);
-  if (!key->rsa) return Error{Code::kCorrupt, 0, "wrapped key names a version that wraps none"};
+  const auto key = vault_.read(signer_->place, version, until);
+  if (!key) return without_version(*signer_, version, key.error(), until);
+  if (!key->p256) return Error{Code::kCorrupt, 0, "wrapped key names a version that signs nothing"};
   const MutexLock lock(mutex_);
-  return public_halves_.emplace(version, *key->rsa).first->second;
+  return public_halves_.emplace(version, *key->p256).first->second;
 }
 
 Result<SecretBytes> AzureKms::opened(const std::string& version, const std::string& operation,
-                                     const SecretBytes& body, BearerTokens::Time until) {
-  auto response = ask(version, operation, body, until);
-  if (!response) return without_version(response.error(), until);
+                                     const SecretBytes& body, Time until) {
+  auto response = vault_.operate(key_.place, version, operation, body, until);
+  if (!response) return without_version(key_, version, response.error(), until);
   const auto text = take_secret_member(response->body.expose(), "value");
-  if (!text) return not_understood(uri_);
+  if (!text) return not_azures(key_.place);
   const auto answer = json_object(response->body.expose());
   auto value = from_secret_base64url(text->expose());
   if (!answer.contains("value") || !value ||
-      place_.version_named(json_text(answer, "kid")) != version)
-    return not_understood(uri_);
+      key_.place.version_named(json_text(answer, "kid")) != version)
+    return not_azures(key_.place);
   return value;
 }
 
 Result<SecretBytes> AzureKms::unwrap_at_vault(const AzureWrapped& parts, const KeyContext& context,
-                                              BearerTokens::Time until) {
-  const Error corrupt{Code::kCorrupt, 0, "wrapped key does not authenticate"};
-  // Whoever knows the public half can have sealed anything, and signed nothing.
-  const RsaPublicKey half = TRY(public_half(parts.version, until));
-  if (!half.has_signed(parts.statement(context), parts.signature)) return corrupt;
-  const SecretBytes inner =
-      TRY(opened(parts.version, "unwrapkey",
-                 secret_text({as_bytes(R"({"alg":"RSA-OAEP-256","value":")"),
-                              to_secret_base64url(parts.sealed).expose(), as_bytes("\"}")}),
-                 until));
-  if (inner.size() != kInnerKey) return corrupt;
-  return open_box(inner.expose(), context.encode(), parts.box);
+                                              Time until) {
+  const P256PublicKey half = TRY(public_half(parts.signer, until));
+  if (!half.has_signed(parts.statement(context), parts.signature))
+    return Error{Code::kCorrupt, 0, "wrapped key does not authenticate"};
+  // From here on whatever does not fit is not the wrapped key's fault.
+  const SecretBytes body =
+      secret_text({as_bytes(R"({"alg":"RSA-OAEP-256","value":")"),
+                   to_secret_base64url(parts.sealed).expose(), as_bytes("\"}")});
+  const SecretBytes inner = TRY(opened(parts.version, "unwrapkey", body, until));
+  if (inner.size() != kInnerKey) return not_azures(key_.place);
+  auto key = open_box(inner.expose(), context.encode(), parts.box);
+  if (!key) return not_azures(key_.place);
+  return key;
 }
 
 Result<SecretBytes> AzureKms::unwrap_at_hsm(const AzureWrapped& parts, const KeyContext& context,
-                                            BearerTokens::Time until) {
+                                            Time until) {
   const auto field = [](Bytes bytes) { return to_secret_base64url(bytes); };
   return opened(
       parts.version, "decrypt",
@@ -245,10 +230,10 @@ Result<SecretBytes> AzureKms::unwrap_at_hsm(const AzureWrapped& parts, const Key
 
 Result<SecretBytes> AzureKms::unwrap(Bytes wrapped, const KeyContext& context) {
   const AzureWrapped parts = TRY(AzureWrapped::parse(wrapped));
-  if ((parts.kind == AzureWrapped::Kind::kHsm) != place_.is_hsm)
+  if ((parts.kind == AzureWrapped::Kind::kVault) != signer_.has_value())
     return Error{Code::kCorrupt, 0, "wrapped key is of another kind than its master key"};
-  return check_unwrapped(TRY(place_.is_hsm ? unwrap_at_hsm(parts, context, deadline())
-                                           : unwrap_at_vault(parts, context, deadline())));
+  return check_unwrapped(TRY(signer_ ? unwrap_at_vault(parts, context, deadline())
+                                     : unwrap_at_hsm(parts, context, deadline())));
 }
 
 std::string AzureKms::version_of(Bytes wrapped) const {
@@ -256,22 +241,32 @@ std::string AzureKms::version_of(Bytes wrapped) const {
   return parts ? parts->version : std::string();
 }
 
-Result<std::string> AzureKms::newest_version() { return TRY(read_key("", deadline())).version; }
+Result<std::string> AzureKms::newest_version() {
+  return TRY(vault_.read(key_.place, "", deadline())).version;
+}
 
 Result<std::vector<KmsFact>> AzureKms::inspect() {
   const auto until = deadline();
-  const AzureKey key = TRY(read_key("", until));
+  const AzureKey key = TRY(vault_.read(key_.place, "", until));
   std::vector<KmsFact> facts = {{"newest version", key.version},
-                                {"made at", format_time(key.created)},
                                 {"its state", key.enabled ? "enabled" : "disabled"},
                                 {"key type", without_secrets(key.type)}};
+  if (key.created) facts.push_back({"made at", format_time(*key.created)});
   if (key.expires) facts.push_back({"expires", format_time(*key.expires)});
-  facts.push_back({"we are", credentials_.identity()});
-  if (const auto tls = TRY(http_.look(origin(), until))) add_facts(facts, *tls);
+  if (signer_) {
+    const AzureKey signer = TRY(vault_.read(signer_->place, "", until));
+    facts.push_back({"key that signs", signer_->place.name});
+    facts.push_back({"its newest version", signer.version});
+    facts.push_back({"its state", signer.enabled ? "enabled" : "disabled"});
+  }
+  facts.push_back({"we are", vault_.identity()});
+  if (const auto tls = TRY(vault_.look(until))) add_facts(facts, *tls);
   return facts;
 }
 
-MasterKeyRecord AzureKms::describe() const { return {uri_, version_, ""}; }
+MasterKeyRecord AzureKms::describe() const {
+  return {uri_, signer_ ? key_.version + ":" + signer_->version : key_.version, ""};
+}
 
 Result<std::unique_ptr<MasterKms>> create_azure_master(const std::string& uri,
                                                        const PassphraseSource& /*passphrase*/) {

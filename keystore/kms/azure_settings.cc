@@ -18,8 +18,9 @@ constexpr const char* kMetadataHost = "169.254.169.254";
 const NodeSettingsSource kSource = {
     .names = {"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE",
               "AZURE_AUTHORITY_HOST", "AZURE_CLIENT_CERTIFICATE_PATH", "IDENTITY_ENDPOINT",
-              "AZURE_POD_IDENTITY_AUTHORITY_HOST", "COFFER_AZURE_VAULTS", "COFFER_AZURE_ENDPOINT",
-              "COFFER_AZURE_CLIENT_SECRET_FILE", "COFFER_AZURE_CA_FILE", "COFFER_AZURE_PIN_SHA256"},
+              "IDENTITY_SERVER_THUMBPRINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+              "COFFER_AZURE_KEYS", "COFFER_AZURE_ENDPOINT", "COFFER_AZURE_CLIENT_SECRET_FILE",
+              "COFFER_AZURE_CA_FILE", "COFFER_AZURE_PIN_SHA256"},
     .file_variable = "COFFER_AZURE_CONFIG",
     .default_file = "/etc/coffer/azure.conf",
     .page = "keystore/AZURE.md"};
@@ -57,15 +58,16 @@ Result<std::string> word(NodeSettings& values, const char* name) {
   return text;
 }
 
-Result<void> set_vaults(AzureSettings& settings, const std::string& list) {
+Result<void> set_keys(AzureSettings& settings, const std::string& list) {
   constexpr std::string_view kBetween = ", \t";
   for (std::size_t at = list.find_first_not_of(kBetween); at != std::string::npos;) {
     const std::size_t end = std::min(list.find_first_of(kBetween, at), list.size());
-    const std::string host = list.substr(at, end - at);
-    if (!is_azure_host(host))
+    const std::string entry = list.substr(at, end - at);
+    if (!is_azure_place(entry)) {
       return unusable_for_azure(
-          "COFFER_AZURE_VAULTS is no list of hosts of Azure's, in lower case");
-    settings.vaults.push_back(host);
+          "COFFER_AZURE_KEYS is no list of HOST/keys/NAME or HOST of Azure's, hosts in lower case");
+    }
+    settings.keys.push_back(entry);
     at = list.find_first_not_of(kBetween, end);
   }
   return {};
@@ -104,11 +106,12 @@ Result<void> set_managed_identity(AzureSettings& settings, NodeSettings& values)
   if (has_client_secret(settings) || !settings.federated_token_file.empty()) return {};
   settings.identity_endpoint = values["IDENTITY_ENDPOINT"];
   if (settings.identity_endpoint.empty()) return {};
-  if (settings.identity_header.empty() || !is_plain_text(settings.identity_header.expose()))
+  const bool is_service_fabric = !values["IDENTITY_SERVER_THUMBPRINT"].empty();
+  if (is_service_fabric || settings.identity_header.empty() ||
+      !is_plain_text(settings.identity_header.expose()))
     return unusable_for_azure(
-        "IDENTITY_ENDPOINT is set without a proper IDENTITY_HEADER (those of Arc and Service "
-        "Fabric "
-        "are not supported)");
+        "IDENTITY_ENDPOINT is not that of App Service, with an IDENTITY_HEADER (those of Arc and "
+        "of Service Fabric are not supported)");
   const std::string& url = settings.identity_endpoint;
   if (!is_plain_text(as_bytes(url)) || url.find_first_of("?#") != std::string::npos)
     return unusable_for_azure("IDENTITY_ENDPOINT is no URL that a query can be put to");
@@ -128,7 +131,7 @@ Error unusable_for_azure(const std::string& words) { return unusable(kSource, wo
 Result<AzureSettings> AzureSettings::of_this_node() {
   NodeSettings values = TRY(node_settings(kSource));
   AzureSettings settings;
-  TRY(set_vaults(settings, values["COFFER_AZURE_VAULTS"]));
+  TRY(set_keys(settings, values["COFFER_AZURE_KEYS"]));
   settings.endpoint = TRY(origin(values, "COFFER_AZURE_ENDPOINT"));
   settings.client_secret = secret_environment("AZURE_CLIENT_SECRET");
   settings.identity_header = secret_environment("IDENTITY_HEADER");

@@ -10,11 +10,11 @@
 namespace coffer {
 
 /// What a node knows of Azure by itself (keystore/AZURE.md, "Settings"), by the names that Azure's
-/// own clients give it: which vaults are its own, whom to trust, and what to log in with. None of
+/// own clients give it: which keys are its own, whom to trust, and what to log in with. None of
 /// it comes from a keystore, for whoever alters one would choose who is told the node's secrets.
 struct AzureSettings {
-  std::vector<std::string> vaults;  ///< hosts that credentials may be brought to
-  std::string endpoint;             ///< "https://HOST:PORT", asked in their place; empty: they are
+  std::vector<std::string> keys;  ///< that may be used: hosts, or "HOST/keys/NAME"
+  std::string endpoint;           ///< "https://HOST:PORT", asked in place of hosts; empty: they are
 
   std::string authority;  ///< "https://login.microsoftonline.com"
   std::string tenant;

@@ -46,7 +46,7 @@ const here = {
   },
 };
 
-const options = {serviceVersion: '2025-07-01', additionalPolicies: [{policy: here, position: 'perRetry'}], retryOptions: {maxRetries: 0}};
+const options = {serviceVersion: '7.4', additionalPolicies: [{policy: here, position: 'perRetry'}], retryOptions: {maxRetries: 0}};
 const keys = new KeyClient(`https://${host}`, credential, options);
 
 function given(_, value) {

@@ -33,6 +33,8 @@ class ServedAzure:
         self.do("secret", client=NODE_CLIENT, secret=SECRET)
         for host, kind in ((VAULT, "RSA"), (HSM, "oct-HSM")):
             self.make_key("master", host, kty=kind)
+            if host == VAULT:
+                self.make_key("master-signer", kty="EC")
             self.do("allow", principal=NODE_CLIENT, host=host)
 
     @classmethod

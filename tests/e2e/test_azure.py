@@ -24,7 +24,7 @@ class Azure(CofferTest):
         config = self.write_private("azure.conf", f"""
             COFFER_AZURE_ENDPOINT={self.azure.url}
             COFFER_AZURE_CA_FILE={self.azure.ca}
-            COFFER_AZURE_VAULTS={VAULT},{HSM}
+            COFFER_AZURE_KEYS={VAULT}/keys/master,{HSM}
             COFFER_AZURE_CLIENT_SECRET_FILE={secret}
             AZURE_AUTHORITY_HOST={self.azure.url}
             AZURE_TENANT_ID={self.azure.tenant}
@@ -128,14 +128,15 @@ class Azure(CofferTest):
     def test_another_key_in_the_keystore(self) -> None:
         """A keystore that somebody has altered chooses neither whose key is used nor who is told the node's secrets."""
         store = self.azure_store()
-        self.azure.make_key("other")
-        for uri, code, words in ((URI.replace("master", "other"), 4, "another key"),
-                                 ("azure-kms://evil.vault.azure.net/keys/master", KEY_UNAVAILABLE, "COFFER_AZURE_VAULTS")):
-            subprocess.run(["sqlite3", store.path / ".coffer/keystore.db", f"update masters set uri = '{uri}'"], check=True)
+        versions = self.azure.make_key("other") + ":" + self.azure.make_key("other-signer", kty="EC")
+        for uri, code, words in ((URI.replace("master", "other"), KEY_UNAVAILABLE, "COFFER_AZURE_KEYS"),
+                                 ("azure-kms://evil.vault.azure.net/keys/master", KEY_UNAVAILABLE, "COFFER_AZURE_KEYS")):
+            subprocess.run(["sqlite3", store.path / ".coffer/keystore.db",
+                            f"update masters set uri = '{uri}', version = '{versions}'"], check=True)
             self.mount_refused(store, code, words)
 
     def test_uris_and_keys_that_are_none(self) -> None:
-        for uri, code in ((f"{URI}?token=7531-secret", INVALID), (URI.replace("master", "nothing"), KMS_KEY_MISSING)):
+        for uri, code in ((f"{URI}?token=7531-secret", INVALID), (URI.replace("master", "nothing"), KEY_UNAVAILABLE)):
             done = coffer("init", self.place("other"), "--kms", uri, check=False)
             self.assertEqual(done.code, code, str(done))
             self.assertNotIn("7531-secret", done.err)

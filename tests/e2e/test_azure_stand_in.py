@@ -105,15 +105,16 @@ class StandIn(unittest.TestCase):
 
     def test_what_a_key_signs(self) -> None:
         with self.client() as client:
-            shown = client("getKey", "master")
-            signed = client("signData", "PS256", as_bytes(b"statement"), key=shown["id"])
-            self.assertEqual((signed["keyID"], len(from_bytes(signed["result"]))), (shown["id"], 256))
+            shown = client("getKey", "master-signer")
+            self.assertEqual((shown["keyType"], shown["key"]["crv"]), ("EC", "P-256"))
+            signed = client("signData", "ES256", as_bytes(b"statement"), key=shown["id"])
+            self.assertEqual((signed["keyID"], len(from_bytes(signed["result"]))), (shown["id"], 64))
             digest = as_bytes(hashlib.sha256(b"statement").digest())
-            again = client("sign", "PS256", digest, key=shown["id"])
+            again = client("sign", "ES256", digest, key=shown["id"])
         with self.admin() as client:
             for each in (signed, again):
-                self.assertTrue(client("verify", "PS256", digest, each["result"], key=shown["id"])["result"])
-            self.assertFalse(client("verifyData", "PS256", as_bytes(b"statements"), signed["result"], key=shown["id"])["result"])
+                self.assertTrue(client("verify", "ES256", digest, each["result"], key=shown["id"])["result"])
+            self.assertFalse(client("verifyData", "ES256", as_bytes(b"statements"), signed["result"], key=shown["id"])["result"])
 
     def test_a_key_of_an_hsm(self) -> None:
         with self.client(HSM) as client:

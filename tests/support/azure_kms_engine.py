@@ -14,15 +14,14 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-API_VERSION = "2025-07-01"
+API_VERSION = "7.4"
 NODE = ("get", "unwrapKey", "sign", "encrypt", "decrypt")
 OPERATIONS = {"wrapkey": "wrapKey", "unwrapkey": "unwrapKey", "encrypt": "encrypt", "decrypt": "decrypt", "sign": "sign", "verify": "verify"}
 OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
-PSS = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
-DIGEST = utils.Prehashed(hashes.SHA256())
+DIGEST = ec.ECDSA(utils.Prehashed(hashes.SHA256()))
 
 
 class Refused(Exception):
@@ -54,7 +53,7 @@ def _unurl(body: dict, name: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=64)
-def _private(pem: bytes) -> rsa.RSAPrivateKey:
+def _private(pem: bytes) -> Any:
     return serialization.load_pem_private_key(pem, None)
 
 
@@ -74,17 +73,20 @@ class Version:
     name: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def __post_init__(self) -> None:
-        if self.kty.startswith("RSA"):
-            self.secret = rsa.generate_private_key(65537, self.size).private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        else:
+        if self.kty.startswith("oct"):
             self.secret = os.urandom(self.size // 8)
+            return
+        key = rsa.generate_private_key(65537, self.size) if self.kty.startswith("RSA") else ec.generate_private_key(ec.SECP256R1())
+        self.secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
     def describe(self, kid: str) -> dict:
         key = {"kid": f"{kid}/{self.name}", "kty": self.kty, "key_ops": self.operations}
         if self.kty.startswith("RSA"):
             public = _private(self.secret).public_key().public_numbers()
             key |= {"n": _integer(public.n), "e": _integer(public.e)}
+        if self.kty.startswith("EC"):
+            point = _private(self.secret).public_key().public_numbers()
+            key |= {"crv": "P-256", "x": _url(point.x.to_bytes(32, "big")), "y": _url(point.y.to_bytes(32, "big"))}
         return {"key": key, "attributes": self.attributes}
 
     def work(self, operation: str, body: dict) -> dict:
@@ -109,16 +111,20 @@ class Version:
             raise Refused(400, "BadParameter", "The parameter is incorrect.\r\n") from failure
 
     def _signature(self, operation: str, body: dict) -> dict:
+        """By ES256: r and s, 32 bytes each."""
         digest = _unurl(body, "value" if operation == "sign" else "digest")
-        if body.get("alg") != "PS256" or not self.kty.startswith("RSA"):
+        if body.get("alg") != "ES256" or not self.kty.startswith("EC"):
             raise Refused(400, "BadParameter", f"Property 'alg' has invalid value '{body.get('alg')}' for this key\r\n")
         if len(digest) != 32:
             raise Refused(400, "BadParameter", "Invalid length of the digest: 32 bytes are expected.\r\n")
         key = _private(self.secret)
         if operation == "sign":
-            return {"value": _url(key.sign(digest, PSS, DIGEST))}
+            parts = utils.decode_dss_signature(key.sign(digest, DIGEST))
+            return {"value": _url(b"".join(part.to_bytes(32, "big") for part in parts))}
+        signature = _unurl(body, "value")
         try:
-            key.public_key().verify(_unurl(body, "value"), digest, PSS, DIGEST)
+            key.public_key().verify(utils.encode_dss_signature(*(int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))),
+                                    digest, DIGEST)
         except InvalidSignature:
             return {"value": False}
         return {"value": True}
@@ -178,8 +184,11 @@ class Vaults:
             raise Refused(400, "BadParameter", "Property 'kty' has invalid value\r\n")
         now = int(time.time())
         attributes = {"enabled": True, "created": now, "updated": now, "recoveryLevel": "Recoverable"} | (body.get("attributes") or {})
-        operations = ["encrypt", "decrypt"] if kty.startswith("oct") else ["encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey"]
-        made = Version(kty, body.get("key_size") or (256 if kty.startswith("oct") else 2048), body.get("key_ops") or operations, attributes)
+        sizes = {"oct": 256, "RSA": 2048, "EC": 256}
+        operations = {"oct": ["encrypt", "decrypt"], "EC": ["sign", "verify"],
+                      "RSA": ["encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey"]}
+        kind = kty.partition("-")[0]
+        made = Version(kty, body.get("key_size") or sizes[kind], body.get("key_ops") or operations[kind], attributes)
         self.hosts.setdefault(host, {}).setdefault(name, []).append(made)
         return made
 

@@ -4,10 +4,10 @@ identities and a machine's metadata service).
 
     azure_kms_server.py DIRECTORY [--port N] [--plain-port N] [--certificate good|other-host|other-ca|expired]
 
-All of it listens twice, by TLS and in plain text; the Host of a request says which vault it is for. Vaults' keys wrap by RSA-OAEP-256,
-and sign by PS256, those of HSMs encrypt by AES-256-GCM; what is refused is refused in Azure's words. What it knows, and the certificates, are kept in
-DIRECTORY, so that one that is started again goes on. On standard output it says {"port": N, …} once it listens. Then each line of
-standard input is a command in JSON, answered by a line (`Commands`); it ends with its standard input.
+All of it listens twice, by TLS and in plain text; the Host of a request says which vault it is for. RSA keys of vaults wrap by
+RSA-OAEP-256 and EC keys sign by ES256, those of HSMs encrypt by AES-256-GCM; what is refused is refused in Azure's words. What it knows,
+and the certificates, are kept in DIRECTORY, so that one that is started again goes on. On standard output it says {"port": N, …} once it
+listens. Then each line of standard input is a command in JSON, answered by a line (`Commands`); it ends with its standard input.
 """
 
 from __future__ import annotations
@@ -84,8 +84,10 @@ class Handler(BaseHTTPRequestHandler):
         cloud.seen.append({"method": self.command, "path": self.path, "host": self.headers.get("Host"),
                            "body": body.decode("latin-1") if path.startswith("/keys/") else ""})
         if trouble := cloud.troubles.of(self.path):
-            self.misbehave(trouble, body)
-            return
+            if not trouble.startswith("late:"):
+                self.misbehave(trouble, body)
+                return
+            cloud.troubles.over.wait(float(trouble.partition(":")[2]))
         try:
             with cloud.lock:
                 status, said, headers = self.said(cloud, path, dict(parse_qsl(query)), body)

@@ -11,7 +11,7 @@ coffer_unit_test(unit_crypto
   SOURCES crypto/aead_bounds_test.cc crypto/aead_engine_test.cc crypto/aead_test.cc
           crypto/aead_vectors_test.cc crypto/box_test.cc crypto/digest_test.cc crypto/hpke_test.cc
           crypto/kdf_test.cc crypto/locked_heap_limits_test.cc crypto/locked_heap_test.cc crypto/random_test.cc
-          crypto/rsa_public_key_test.cc crypto/rsa_signature_test.cc
+          crypto/p256_public_key_test.cc crypto/rsa_public_key_test.cc crypto/rsa_signature_test.cc
           crypto/secret_bytes_test.cc crypto/signature_test.cc crypto/siv_test.cc
           ${PROJECT_SOURCE_DIR}/tests/support/privileges.cc
           ${PROJECT_SOURCE_DIR}/tests/support/vectors.cc

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/unit/keystore/kms/azure_test.h"
+#include "tests/unit/keystore/kms/kms_facts.h"
 
 namespace coffer {
 namespace {
@@ -20,7 +21,7 @@ class AzureLogin : public AzureTest {
  protected:
   [[nodiscard]] static std::string we_are() {
     const auto facts = open()->inspect();
-    return facts && facts->back().name == "we are" ? facts->back().value : "nobody";
+    return facts ? testing::fact(*facts, "we are") : "nobody";
   }
   void attach(const std::vector<std::string>& clients) {
     server_->ask({{"do", "attach"}, {"clients", clients}});
@@ -138,7 +139,7 @@ TEST_F(AzureLogin, TheIdentityOfAnApp) {
   const auto behind = open();
   server_->seen("");
   EXPECT_EQ(wrapping(*behind), "ok") << "by a token that seems to be over";
-  EXPECT_EQ(server_->seen("/msi/token"), 2U) << "and is asked for anew for each request";
+  EXPECT_EQ(server_->seen("/msi/token"), 3U) << "and is asked for anew for each request";
   set_variable("IDENTITY_HEADER", "another-7531");
   EXPECT_EQ(outcome(), "kms-denied");
   EXPECT_EQ(words_of(AzureServer::uri()).find("7531"), std::string::npos)
@@ -181,9 +182,14 @@ TEST_F(AzureLogin, ARefusalCostsNoLoginEachTime) {
   server_->seen("");
   for (int i = 0; i < 5; ++i) EXPECT_EQ(wrapping(*master), "kms-denied");
   EXPECT_EQ(server_->seen("/oauth2/"), 0U);
-  server_->trouble("refuse:401:Unauthorized::no", "/wrapkey", 10);
+  server_->allow(AzureServer::kNode);
+  server_->trouble("refuse:401:Unauthorized::no", "/sign", 10);
+  EXPECT_EQ(wrapping(*master), "kms-denied");
+  EXPECT_EQ(server_->seen("/oauth2/"), 1U) << "once, for a newer token may help";
   EXPECT_EQ(wrapping(*master), "kms-denied");
   EXPECT_LE(server_->seen("/oauth2/"), 1U);
+  server_->ask({{"do", "calm"}});
+  EXPECT_EQ(wrapping(*master), "ok");
 }
 
 TEST_F(AzureLogin, ALoginThatIsNotAnswered) {
@@ -227,14 +233,14 @@ TEST_F(AzureLogin, ManyAtOnceWhileTokensRunOut) {
 TEST_F(AzureLogin, TheNodesFile) {
   const std::string text = "# of this node\n\nCOFFER_AZURE_ENDPOINT = " + server_->url() +
                            "\nCOFFER_AZURE_CA_FILE=" + server_->file("ca.pem") +
-                           "\nCOFFER_AZURE_VAULTS=" + AzureServer::kVault +
+                           "\nCOFFER_AZURE_KEYS=" + AzureServer::kVault +
                            "\nAZURE_TENANT_ID=" + server_->tenant() + "\n";
   const auto use = [this](const std::string& content, unsigned mode = 0644) {
     set_variable("COFFER_AZURE_CONFIG", server_->write("azure.conf", content, mode));
     return outcome();
   };
   for (const char* const name :
-       {"COFFER_AZURE_ENDPOINT", "COFFER_AZURE_CA_FILE", "COFFER_AZURE_VAULTS", "AZURE_TENANT_ID"})
+       {"COFFER_AZURE_ENDPOINT", "COFFER_AZURE_CA_FILE", "COFFER_AZURE_KEYS", "AZURE_TENANT_ID"})
     set_variable(name, "");
   EXPECT_EQ(use(text), "ok");
   for (const unsigned mode : {0664U, 0646U, 0666U}) EXPECT_EQ(use(text, mode), "key-unavailable");

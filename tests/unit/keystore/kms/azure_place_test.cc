@@ -57,21 +57,38 @@ TEST_F(AzurePlace, ANodeNamesTheVaultsThatItUses) {
   server_->seen("");
   for (const char* const vaults :
        {"", "v-2.vault.azure.net", "v-2.vault.azure.net,abc.vault.azure.cn"}) {
-    set_variable("COFFER_AZURE_VAULTS", vaults);
+    set_variable("COFFER_AZURE_KEYS", vaults);
     EXPECT_EQ(reopened(record), "key-unavailable") << vaults;
-    EXPECT_NE(words_of(record.uri).find("COFFER_AZURE_VAULTS"), std::string::npos);
+    EXPECT_NE(words_of(record.uri).find("COFFER_AZURE_KEYS"), std::string::npos);
   }
-  for (const char* const vaults : {"evil.example", "*.vault.azure.net", "vault.azure.net",
-                                   "https://v-1.vault.azure.net", "V-1.vault.azure.net"}) {
-    set_variable("COFFER_AZURE_VAULTS", vaults);
+  for (const char* const vaults :
+       {"evil.example", "*.vault.azure.net", "vault.azure.net", "https://v-1.vault.azure.net",
+        "V-1.vault.azure.net", "v-1.vault.azure.net/", "v-1.vault.azure.net/keys/",
+        "v-1.vault.azure.net/keys/master/0"}) {
+    set_variable("COFFER_AZURE_KEYS", vaults);
     EXPECT_EQ(reopened(record), "key-unavailable") << vaults;
   }
-  set_variable("COFFER_AZURE_VAULTS", AzureServer::kVault);
+  set_variable("COFFER_AZURE_KEYS", AzureServer::kVault);
   record.uri = "azure-kms://evil-vault.vault.azure.net/keys/master";
   EXPECT_EQ(reopened(record), "key-unavailable");
   EXPECT_EQ(server_->seen(""), 0U);
   record.uri = AzureServer::uri();
   EXPECT_EQ(reopened(record), "ok");
+}
+
+/// Nor whose key is used, where the node says which: the version on record stands beside the URI.
+TEST_F(AzurePlace, ANodeNamesTheVeryKey) {
+  const MasterKeyRecord good = open()->describe();
+  server_->make_pair("other");
+  const MasterKeyRecord other =
+      (*create_azure_master(AzureServer::uri("other"), no_passphrase))->describe();
+  EXPECT_EQ(reopened(other), "ok") << "a vault stands for all its keys";
+  set_variable("COFFER_AZURE_KEYS", "v-1.vault.azure.net/keys/Master h-1.managedhsm.azure.net");
+  server_->seen("");
+  EXPECT_EQ(reopened(other), "key-unavailable");
+  EXPECT_EQ(server_->seen(""), 0U);
+  EXPECT_EQ(reopened(good), "ok");
+  EXPECT_EQ(outcome_of(AzureServer::uri("master", AzureServer::kHsm)), "ok");
 }
 
 TEST_F(AzurePlace, WhatCertificatesSay) {
@@ -99,7 +116,7 @@ TEST_F(AzurePlace, EndpointsThatCannotBe) {
     EXPECT_EQ(outcome(), "key-unavailable") << endpoint;
   }
   set_variable("COFFER_AZURE_ENDPOINT", "http://192.0.2.1");
-  EXPECT_EQ(outcome(), "invalid") << "plain text is for loopback";
+  EXPECT_EQ(outcome(), "key-unavailable") << "plain text is for loopback";
   set_variable("COFFER_AZURE_ENDPOINT", server_->plain_url() + "/");
   EXPECT_EQ(outcome(), "ok");
 }

@@ -6,13 +6,26 @@ namespace coffer::testing {
 namespace {
 
 void forget_settings() {
-  for (const char* const name :
-       {"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_FEDERATED_TOKEN_FILE",
-        "AZURE_AUTHORITY_HOST", "AZURE_CLIENT_CERTIFICATE_PATH", "IDENTITY_ENDPOINT",
-        "IDENTITY_HEADER", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "COFFER_AZURE_VAULTS",
-        "COFFER_AZURE_ENDPOINT", "COFFER_AZURE_CLIENT_SECRET_FILE", "COFFER_AZURE_CA_FILE",
-        "COFFER_AZURE_PIN_SHA256", "COFFER_AZURE_CONFIG", "https_proxy", "HTTPS_PROXY",
-        "http_proxy", "no_proxy"}) {
+  for (const char* const name : {"AZURE_TENANT_ID",
+                                 "AZURE_CLIENT_ID",
+                                 "AZURE_CLIENT_SECRET",
+                                 "AZURE_FEDERATED_TOKEN_FILE",
+                                 "IDENTITY_SERVER_THUMBPRINT",
+                                 "AZURE_AUTHORITY_HOST",
+                                 "AZURE_CLIENT_CERTIFICATE_PATH",
+                                 "IDENTITY_ENDPOINT",
+                                 "IDENTITY_HEADER",
+                                 "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+                                 "COFFER_AZURE_KEYS",
+                                 "COFFER_AZURE_ENDPOINT",
+                                 "COFFER_AZURE_CLIENT_SECRET_FILE",
+                                 "COFFER_AZURE_CA_FILE",
+                                 "COFFER_AZURE_PIN_SHA256",
+                                 "COFFER_AZURE_CONFIG",
+                                 "https_proxy",
+                                 "HTTPS_PROXY",
+                                 "http_proxy",
+                                 "no_proxy"}) {
     ::unsetenv(name);
   }
 }
@@ -22,7 +35,7 @@ void forget_settings() {
 AzureServer::AzureServer() {
   start("good");
   forget_settings();
-  set_variable("COFFER_AZURE_VAULTS", std::string(kVault) + ", " + kHsm);
+  set_variable("COFFER_AZURE_KEYS", std::string(kVault) + ", " + kHsm);
   set_variable("COFFER_AZURE_ENDPOINT", url());
   set_variable("COFFER_AZURE_CA_FILE", file("ca.pem"));
   set_variable("AZURE_AUTHORITY_HOST", url() + "/");
@@ -31,7 +44,7 @@ AzureServer::AzureServer() {
   set_variable("AZURE_CLIENT_ID", kNode);
   set_variable("AZURE_CLIENT_SECRET", kSecret);
   ask({{"do", "secret"}, {"client", kNode}, {"secret", kSecret}});
-  make_key("master");
+  make_pair("master");
   make_key("master", {{"kty", "oct-HSM"}}, kHsm);
   allow(kNode);
   allow(kNode, nullptr, kHsm);
@@ -67,6 +80,11 @@ std::string AzureServer::make_key(const std::string& name, const nlohmann::json&
                                   const std::string& host) {
   const std::string kid = api(name + "/create", body, "POST", host).at("key").at("kid");
   return kid.substr(kid.rfind('/') + 1);
+}
+
+void AzureServer::make_pair(const std::string& name) {
+  make_key(name);
+  make_key(name + "-signer", {{"kty", "EC"}});
 }
 
 void AzureServer::set_attributes(const std::string& version, const nlohmann::json& attributes,

@@ -33,6 +33,8 @@ class AzureServer {
   /// A key, or one more version of it: this one's name.
   std::string make_key(const std::string& name, const nlohmann::json& body = {{"kty", "RSA"}},
                        const std::string& host = kVault);
+  /// A vault's key, and the one that signs for it.
+  void make_pair(const std::string& name);
   void set_attributes(const std::string& version, const nlohmann::json& attributes,
                       const std::string& host = kVault);
   /// Who may do what; all that a node needs if null.
