@@ -131,6 +131,14 @@ unsigned char* writable(Bytes bytes) {
   return const_cast<unsigned char*>(bytes.data());  // NOLINT: PKCS#11 knows no const
 }
 
+struct Gcm {
+  Gcm(Bytes nonce, Bytes aad)
+      : parameters{writable(nonce), nonce.size(), 8 * nonce.size(),
+                   writable(aad),   aad.size(),   8 * kTagSize} {}
+  CK_GCM_PARAMS parameters;
+  CK_MECHANISM mechanism{CKM_AES_GCM, &parameters, sizeof parameters};
+};
+
 }  // namespace
 
 /// A session with the token, opened when it is needed and anew when it was lost.
@@ -145,8 +153,15 @@ class Pkcs11Key::Session {
   Session& operator=(const Session&) = delete;
 
   Result<void> begin(const PassphraseSource& pin) {
+    {
+      MutexLock lock(mutex_);
+      TRY(connect(&pin));
+    }
+    std::string made;
+    TRY(check_sealing(TRY(use([&]() REQUIRES(mutex_) { return make_fingerprint(made); }))));
     MutexLock lock(mutex_);
-    return connect(&pin);
+    fingerprint_ = std::move(made);
+    return {};
   }
 
   enum class Way { kEncrypt, kDecrypt };
@@ -181,6 +196,11 @@ class Pkcs11Key::Session {
   }
 
   [[nodiscard]] const std::string& text() const { return text_; }
+
+  [[nodiscard]] std::string fingerprint() {
+    MutexLock lock(mutex_);
+    return fingerprint_;
+  }
 
  private:
   struct Slot {
@@ -217,7 +237,8 @@ class Pkcs11Key::Session {
     open_ = true;
     if (slot.needs_login) TRY(log_in(pin));
     key_ = TRY(find_key());
-    return check_key();
+    TRY(check_key());
+    return check_fingerprint();
   }
 
   Result<Slot> find_slot() const REQUIRES(mutex_) {
@@ -314,6 +335,37 @@ class Pkcs11Key::Session {
     return {};
   }
 
+  /// Tells one key from another, and nothing of it. The nonce is nobody else's: those of wrapped
+  /// keys are random.
+  CK_RV make_fingerprint(std::string& made) const REQUIRES(mutex_) {
+    const ByteVector zeros(16);
+    Gcm gcm(as_bytes("coffer/1/fpr"), as_bytes("coffer/1/fingerprint"));
+    ByteVector sealed(zeros.size() + 2 * kTagSize);
+    CK_ULONG length = sealed.size();
+    CK_RV outcome = token_->C_EncryptInit(session_, &gcm.mechanism, key_);
+    if (outcome == CKR_OK)
+      outcome = token_->C_Encrypt(session_, writable(zeros), zeros.size(), sealed.data(), &length);
+    if (outcome == CKR_OK && length != zeros.size() + kTagSize) return CKR_GENERAL_ERROR;
+    made = to_hex(Bytes(sealed).subspan(zeros.size(), 8));
+    return outcome;
+  }
+
+  [[nodiscard]] Result<void> check_sealing(CK_RV outcome) const {
+    if (outcome == CKR_OK) return {};
+    if (outcome == CKR_KEY_FUNCTION_NOT_PERMITTED)
+      return Error{Code::kKmsDenied, 0, text_ + ": the key may not encrypt"};
+    return unavailable(text_ + ": AES-GCM", outcome);
+  }
+
+  /// A session that is opened anew must not come upon another key.
+  Result<void> check_fingerprint() const REQUIRES(mutex_) {
+    if (fingerprint_.empty()) return {};
+    std::string found;
+    TRY(check_sealing(make_fingerprint(found)));
+    if (found == fingerprint_) return {};
+    return Error{Code::kWrongKey, 0, text_ + ": another key (" + found + ") stands in its place"};
+  }
+
   void disconnect() REQUIRES(mutex_) {
     if (std::exchange(open_, false)) token_->C_CloseSession(session_);
     modules_.reset();
@@ -327,20 +379,9 @@ class Pkcs11Key::Session {
   CK_SESSION_HANDLE session_ GUARDED_BY(mutex_) = 0;
   bool open_ GUARDED_BY(mutex_) = false;
   CK_OBJECT_HANDLE key_ GUARDED_BY(mutex_) = 0;
+  std::string fingerprint_ GUARDED_BY(mutex_);
   SecretBytes pin_ GUARDED_BY(mutex_);  ///< for the next session
 };
-
-namespace {
-
-struct Gcm {
-  Gcm(Bytes nonce, Bytes aad)
-      : parameters{writable(nonce), nonce.size(), 8 * nonce.size(),
-                   writable(aad),   aad.size(),   8 * kTagSize} {}
-  CK_GCM_PARAMS parameters;
-  CK_MECHANISM mechanism{CKM_AES_GCM, &parameters, sizeof parameters};
-};
-
-}  // namespace
 
 Pkcs11Key::Pkcs11Key(std::unique_ptr<Session> session) : session_(std::move(session)) {}
 Pkcs11Key::~Pkcs11Key() = default;
@@ -351,6 +392,8 @@ Result<std::unique_ptr<Pkcs11Key>> Pkcs11Key::open(const std::string& uri,
   TRY(session->begin(pin));
   return std::unique_ptr<Pkcs11Key>(new Pkcs11Key(std::move(session)));
 }
+
+std::string Pkcs11Key::fingerprint() const { return session_->fingerprint(); }
 
 Result<std::vector<KmsFact>> Pkcs11Key::inspect() { return session_->inspect(); }
 

@@ -24,6 +24,10 @@ class Pkcs11Key {
   Pkcs11Key(const Pkcs11Key&) = delete;
   Pkcs11Key& operator=(const Pkcs11Key&) = delete;
 
+  /// Tells one key from another, and nothing of it. Each session is checked against the first:
+  /// where another key stands, calls are kWrongKey.
+  [[nodiscard]] std::string fingerprint() const;
+
   /// AES-GCM with a nonce of 12 bytes, by the token: the ciphertext with its tag of 16 bytes.
   /// kKmsUnavailable if the token does not do it, kKmsDenied if it may not.
   Result<ByteVector> encrypt(Bytes nonce, Bytes aad, Bytes plain);

@@ -13,14 +13,6 @@ constexpr std::size_t kNonceSize = 12;
 constexpr std::size_t kTagSize = 16;
 constexpr std::size_t kWrappedSize = 1 + kNonceSize + kKeySize + kTagSize;
 
-/// Tells one key from another, and nothing of it. The nonce is nobody else's: those of wrapped keys
-/// are random.
-Result<std::string> fingerprint_of(Pkcs11Key& key) {
-  const ByteVector sealed =
-      TRY(key.encrypt(as_bytes("coffer/1/fpr"), as_bytes("coffer/1/fingerprint"), ByteVector(16)));
-  return to_hex(Bytes(sealed).last(kTagSize).first(8));
-}
-
 }  // namespace
 
 Pkcs11Kms::Pkcs11Kms(std::string uri, std::string fingerprint, std::unique_ptr<Pkcs11Key> key)
@@ -29,7 +21,7 @@ Pkcs11Kms::Pkcs11Kms(std::string uri, std::string fingerprint, std::unique_ptr<P
 Result<std::unique_ptr<Pkcs11Kms>> Pkcs11Kms::open(const std::string& uri,
                                                    const PassphraseSource& pin) {
   auto key = TRY(Pkcs11Key::open(uri, pin));
-  std::string fingerprint = TRY(fingerprint_of(*key));
+  std::string fingerprint = key->fingerprint();
   return std::unique_ptr<Pkcs11Kms>(new Pkcs11Kms(uri, std::move(fingerprint), std::move(key)));
 }
 

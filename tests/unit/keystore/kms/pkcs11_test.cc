@@ -180,6 +180,19 @@ TEST_F(Pkcs11, AnotherKeyOfTheSameNameIsNoticed) {
   EXPECT_EQ(master.error().code, Code::kWrongKey) << master.error().message();
 }
 
+/// The key of a session that is lost may be gone meanwhile.
+TEST_F(Pkcs11, AnotherKeyOfTheSameNameIsNoticedInMidRun) {
+  const auto master = alone();
+  const ByteVector wrapped = *master->wrap(key_, context_);
+  tokens_->remove_key("coffer", "kek");
+  tokens_->add_key("coffer", "kek");
+  fail_next_uses(CKR_SESSION_CLOSED, 1);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    EXPECT_EQ(master->wrap(key_, context_).error().code, Code::kWrongKey);
+    EXPECT_EQ(master->unwrap(wrapped, context_).error().code, Code::kWrongKey);
+  }
+}
+
 TEST_F(Pkcs11, ALostSessionIsOpenedAnew) {
   const auto master = alone();
   const ByteVector wrapped = *master->wrap(key_, context_);
