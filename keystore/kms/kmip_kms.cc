@@ -121,7 +121,8 @@ Result<void> KmipKms::check_protocol(Time until) {
   const KmipRequestItem items[] = {{KmipOperation::kDiscoverVersions, out.take()}};
   const KmipAnswer answer = TRY(client_.ask(items, until));
   const KmipResult* const failed = answer.failure();
-  if (failed != nullptr && kmip_code_of(*failed->failed) == Code::kKmsDenied)
+  if (failed != nullptr &&
+      (kmip_code_of(*failed->failed) == Code::kKmsDenied || kmip_refuses_access(*failed->failed)))
     return cause_of(*failed, KmipOperation::kDiscoverVersions, until);
   if (failed == nullptr) {
     for (const TtlvItem& item : answer.results()[0].payload.items()) {

@@ -332,6 +332,11 @@ TEST_F(KmipMaster, AnOutageAndItsEnd) {
   EXPECT_EQ(unwrapped(*master, wrapped), "ok");
 }
 
+TEST_F(KmipMaster, WhoMayDoNothingAtAll) {
+  server_->trouble("fail:0xc:Not for you", "", 100);
+  EXPECT_EQ(outcome(), "kms-denied");
+}
+
 TEST_F(KmipMaster, OtherVersionsOfTheProtocol) {
   const MasterKeyRecord record = open()->describe();
   server_->ask({{"do", "versions"}, {"known", {{1, 2}, {1, 1}, {1, 0}}}});
