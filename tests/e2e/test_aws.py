@@ -161,7 +161,7 @@ class Aws(CofferTest):
 
     def test_an_answer_that_hangs(self) -> None:
         store = self.aws_store()
-        self.aws.do("trouble", kind="hang", name="Decrypt", times=10)
+        self.aws.do("trouble", kind="hang", where="Decrypt", times=10)
         self.refused(store, KMS_UNAVAILABLE, "no answer in time")
         self.aws.do("calm")
         self.assertEqual(store.verify()["findings"], [])

@@ -171,7 +171,7 @@ class Vault(VaultTest):
 
     def test_an_answer_that_hangs(self) -> None:
         store = self.vault_store()
-        self.vault.do("trouble", kind="hang", path="/decrypt/", times=10)
+        self.vault.do("trouble", kind="hang", where="/decrypt/", times=10)
         self.refused(store, KMS_UNAVAILABLE, "no answer in time")
         self.vault.do("calm")
         self.assertEqual(store.verify()["findings"], [])

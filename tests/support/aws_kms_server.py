@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A stand-in for AWS: KMS and STS over TLS, and on a second port, in plain text, what containers and EC2 machines get credentials from.
 
-    aws_kms_server.py DIRECTORY [--port N] [--metadata-port N]
+    aws_kms_server.py DIRECTORY [--port N] [--metadata-port N] [--certificate good|other-ca|…]
 
 Keys wrap by AES-256-GCM; requests have to be signed (aws_signature.py); what is refused is refused by AWS's names. What it knows, and the
 certificates, are kept in DIRECTORY, so that one that is started again goes on. On standard output it says {"port": N, …} once it listens.
@@ -13,21 +13,19 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import socket
 import ssl
-import struct
-import sys
 import threading
 import time
 import urllib.parse
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
 import aws_signature
+import http_stand_in
 from aws_kms_engine import ACCOUNT, Aws, Key, Refused
+from http_stand_in import Troubles
 from transit_pki import make_pki, sign_jwt
 
 REGION = "eu-west-1"
@@ -35,33 +33,6 @@ ROOT = "root"
 ROLE = "machine-role"
 CONTAINER_TOKEN = "container-token-of-the-test"
 ROLES = "/latest/meta-data/iam/security-credentials/"
-
-
-class Troubles:
-    """What goes wrong next, for requests whose name holds a text: [name, kind, times left]."""
-
-    def __init__(self) -> None:
-        self.waiting: list[list] = []
-        self.over = threading.Event()
-        self._lock = threading.Lock()
-
-    def add(self, name: str, kind: str, times: int) -> None:
-        with self._lock:
-            self.waiting.append([name, kind, times])
-
-    def clear(self) -> None:
-        with self._lock:
-            self.waiting.clear()
-        self.over.set()
-        self.over = threading.Event()
-
-    def of(self, name: str) -> str:
-        with self._lock:
-            for trouble in self.waiting:
-                if trouble[0] in name and trouble[2] > 0:
-                    trouble[2] -= 1
-                    return trouble[1]
-        return ""
 
 
 class World:
@@ -81,35 +52,14 @@ class World:
         self.state.write_bytes(pickle.dumps(self.aws))
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(http_stand_in.Handler):
     """Answers as AWS does, or as `Troubles` says."""
 
-    protocol_version = "HTTP/1.1"
-    timeout = 30
     server: Server
-
-    def log_message(self, *_: Any) -> None:
-        pass
+    content_type = "application/x-amz-json-1.1"
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return formatdate(self.server.world.aws.now() if timestamp is None else timestamp, usegmt=True)
-
-    def setup(self) -> None:
-        if isinstance(self.request, ssl.SSLSocket):
-            self.request.settimeout(self.timeout)
-            self.request.do_handshake()
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def answer(self, status: int, body: Any, kind: str = "application/x-amz-json-1.1", headers: dict[str, str] | None = None) -> None:
-        text = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
 
     def refuse(self, refused: Refused) -> None:
         words = "Message" if refused.name.startswith("AccessDenied") else "message"
@@ -131,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
         world.seen.append({"method": self.command, "name": name, "access_key": self.access_key_id(),
                            "body": body.decode("utf-8", "replace") if "x-amz-target" in self.headers else ""})
         if trouble := world.troubles.of(name):
-            self.misbehave(trouble, body)
+            self.misbehave_as_aws(trouble, body)
             return
         with world.lock:
             try:
@@ -222,8 +172,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, b"", "text/plain")
         world.save()
 
-    def misbehave(self, kind: str, body: bytes) -> None:
-        self.close_connection = True
+    def misbehave_as_aws(self, kind: str, body: bytes) -> None:
         name, _, rest = kind.partition(":")
         if name == "status":  # status:400:NotFoundException:words
             status, _, named = rest.partition(":")
@@ -233,52 +182,26 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(400, b"{}", headers={"x-amzn-ErrorType": rest})
         elif name == "echo":  # of secrets, in an error
             said = f"what is this: {self.headers.get('X-Amz-Security-Token')} {self.headers.get('Authorization')} {body.decode()}"
-            self.answer(int(rest), {"__type": "AccessDeniedException", "message": said})
-        elif name == "body":
-            self.answer(200, rest.encode())
-        elif name == "redirect":
-            self.answer(307, None, headers={"Location": f"https://{self.headers['Host']}/"})
-        elif name == "long":
-            self.answer(200, b'{"data":"' + b"x" * (2 << 20) + b'"}')
-        elif name == "half":
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"Plain")
-        elif name == "garbage":
-            self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n\x00\x01\x02\r\n\r\n")
-        elif name == "reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-        elif name == "hang":
-            self.server.world.troubles.over.wait(25)
+            status, _, error = rest.partition(":")
+            self.answer(int(status), {"__type": error or "AccessDeniedException", "message": said})
         else:
-            assert name == "close", kind
+            self.misbehave(kind, self.server.world.troubles.over)
 
     do_GET = do_POST = do_PUT = serve  # pylint: disable=invalid-name
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
+class Server(http_stand_in.Server):
     def __init__(self, world: World, port: int, context: ssl.SSLContext | None) -> None:
         self.world = world
-        self.context = context
         self.is_metadata = context is None
-        super().__init__(("127.0.0.1", port), Handler)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, peer = super().get_request()
-        if self.context is not None:
-            connection = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return connection, peer
-
-    def handle_error(self, *_: Any) -> None:
-        pass  # clients that go away, and handshakes that fail, are what is tried
+        super().__init__(port, Handler, context)
 
 
-class Commands:
+class Commands(http_stand_in.Commands):
     """What standard input may ask for: {"do": NAME, …}."""
 
     def __init__(self, world: World, directory: Path) -> None:
+        super().__init__(world.troubles)
         self.world = world
         self.directory = directory
 
@@ -316,12 +239,6 @@ class Commands:
         """Temporary credentials, all of them, now."""
         self.world.aws.expire()
 
-    def trouble(self, kind: str, name: str = "", times: int = 1) -> None:
-        self.world.troubles.add(name, kind, times)
-
-    def calm(self) -> None:
-        self.world.troubles.clear()
-
     def seen(self) -> list[dict]:
         """The requests so far; they are forgotten."""
         seen, self.world.seen = self.world.seen, []
@@ -336,26 +253,15 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--metadata-port", type=int, default=0)
+    parser.add_argument("--certificate", default="good")
     options = parser.parse_args()
     make_pki(options.directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(options.directory / "good.pem", options.directory / "good.key")
+    context.load_cert_chain(options.directory / f"{options.certificate}.pem", options.directory / f"{options.certificate}.key")
     world = World(options.directory)
-    servers = [Server(world, options.port, context), Server(world, options.metadata_port, None)]
-    for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(json.dumps({"port": servers[0].server_address[1], "metadata_port": servers[1].server_address[1], "account": ACCOUNT,
-                      "container_token": CONTAINER_TOKEN}), flush=True)
-    commands = Commands(world, options.directory)
-    for line in sys.stdin:
-        asked = json.loads(line)
-        try:
-            with world.lock:
-                said = {"ok": getattr(commands, asked.pop("do"))(**asked)}
-                world.save()
-        except Refused as refused:
-            said = {"refused": refused.name, "words": refused.words}
-        print(json.dumps(said), flush=True)
+    secure, metadata = Server(world, options.port, context), Server(world, options.metadata_port, None)
+    print(json.dumps({"port": secure.port, "metadata_port": metadata.port, "account": ACCOUNT, "container_token": CONTAINER_TOKEN}), flush=True)
+    http_stand_in.obey(Commands(world, options.directory), Refused, lambda refused: {"refused": refused.name, "words": refused.words}, world)
 
 
 if __name__ == "__main__":

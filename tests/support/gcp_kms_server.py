@@ -15,20 +15,17 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import socket
 import ssl
-import struct
-import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+import http_stand_in
 from gcp_kms_engine import CODES, NODE, Kms, Refused
 from gcp_login_engine import Logins, NoToken
+from http_stand_in import Troubles
 from transit_pki import make_pki, sign_jwt
-from transit_server import Troubles
 
 ADMIN = "admin@p.iam.gserviceaccount.com"
 SUBJECT_SECRET = "bearer subject-source-secret"
@@ -52,32 +49,12 @@ class Cloud:
         self.state.write_bytes(pickle.dumps((self.kms, self.logins)))
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(http_stand_in.Handler):
     """Answers as Google does, or as `Troubles` says."""
 
-    protocol_version = "HTTP/1.1"
-    timeout = 30
     server: Server
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def setup(self) -> None:
-        if isinstance(self.request, ssl.SSLSocket):
-            self.request.settimeout(self.timeout)
-            self.request.do_handshake()
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        text = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", "application/json; charset=UTF-8")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+    content_type = "application/json; charset=UTF-8"
+    always = {"Metadata-Flavor": "Google"}
 
     def serve(self) -> None:
         cloud = self.server.cloud
@@ -85,13 +62,13 @@ class Handler(BaseHTTPRequestHandler):
         cloud.seen.append({"method": self.command, "path": self.path, "quota_project": self.headers.get("x-goog-user-project"),
                            "body": body.decode("latin-1") if "/cryptoKeys/" in self.path else ""})
         if trouble := cloud.troubles.of(self.path):
-            self.misbehave(trouble, body)
+            self.misbehave_as_google(trouble, body)
             return
         try:
             with cloud.lock:
                 status, said, headers = self.said(cloud, body)
                 cloud.save()
-            self.answer(status, said, headers)
+            self.answer(status, said, headers=headers)
         except Refused as refused:
             self.refuse(refused.status, refused.words)
         except NoToken as none:
@@ -123,8 +100,7 @@ class Handler(BaseHTTPRequestHandler):
         principal = cloud.logins.principal_of(authorization)
         return 200, cloud.kms.serve(principal, self.command, unquote(path.removeprefix("/v1/")), dict(parse_qsl(query)), given), {}
 
-    def misbehave(self, kind: str, body: bytes) -> None:
-        self.close_connection = True
+    def misbehave_as_google(self, kind: str, body: bytes) -> None:
         name, _, rest = kind.partition(":")
         if name == "refuse":
             status, _, words = rest.partition(":")
@@ -135,57 +111,25 @@ class Handler(BaseHTTPRequestHandler):
         elif name == "echo":  # of secrets, in an error
             said = f"what is this: {self.headers.get('Authorization')} {body.decode().rpartition('assertion=')[2]}"
             self.answer(CODES[rest], {"error": {"code": CODES[rest], "message": said, "status": rest}, "error_description": said})
-        elif name == "body":
-            self.answer(200, rest.encode(), {"Metadata-Flavor": "Google"})
-        elif name == "redirect":
-            self.answer(307, b"", {"Location": f"https://{self.headers['Host']}{self.path}"})
-        elif name == "long":
-            self.answer(200, b'{"plaintext":"' + b"x" * (2 << 20) + b'"}')
-        elif name == "half":
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"plain")
-        elif name == "garbage":
-            self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n\x00\x01\x02\r\n\r\n")
-        elif name == "reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-        elif name == "hang":
-            self.server.cloud.troubles.over.wait(25)
         else:
-            assert name == "close", kind
+            self.misbehave(kind, self.server.cloud.troubles.over)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = serve  # pylint: disable=invalid-name
 
 
-class Server(ThreadingHTTPServer):
+class Server(http_stand_in.Server):
     """One of the two that serve a cloud; in plain text without a context."""
-
-    daemon_threads = True
-    block_on_close = False
 
     def __init__(self, cloud: Cloud, port: int, context: ssl.SSLContext | None) -> None:
         self.cloud = cloud
-        self.context = context
-        super().__init__(("127.0.0.1", port), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def port(self) -> int:
-        return self.server_address[1]
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, peer = super().get_request()
-        if self.context is not None:
-            connection = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return connection, peer
-
-    def handle_error(self, *_: Any) -> None:
-        pass  # clients that go away, and handshakes that fail, are what is tried
+        super().__init__(port, Handler, context)
 
 
-class Commands:
+class Commands(http_stand_in.Commands):
     """What standard input may ask for: {"do": NAME, …}."""
 
     def __init__(self, cloud: Cloud, url: str) -> None:
+        super().__init__(cloud.troubles)
         self.cloud = cloud
         self.url = url
 
@@ -247,12 +191,6 @@ class Commands:
     def audience(self) -> str:
         return self.cloud.logins.audience
 
-    def trouble(self, kind: str, path: str = "", times: int = 1) -> None:
-        self.cloud.troubles.add(path, kind, times)
-
-    def calm(self) -> None:
-        self.cloud.troubles.clear()
-
     def seen(self) -> list[dict]:
         """The requests so far; they are forgotten."""
         seen, self.cloud.seen = self.cloud.seen, []
@@ -272,16 +210,8 @@ def main() -> None:
     cloud = Cloud(options.directory)
     secure, plain = Server(cloud, options.port, context), Server(cloud, options.plain_port, None)
     print(json.dumps({"port": secure.port, "plain_port": plain.port, "pin": pin}), flush=True)
-    commands = Commands(cloud, f"https://127.0.0.1:{secure.port}")
-    for line in sys.stdin:
-        asked = json.loads(line)
-        try:
-            with cloud.lock:
-                said = {"ok": getattr(commands, asked.pop("do"))(**asked)}
-                cloud.save()
-        except Refused as refused:
-            said = {"refused": refused.words, "status": refused.status}
-        print(json.dumps(said), flush=True)
+    http_stand_in.obey(Commands(cloud, f"https://127.0.0.1:{secure.port}"), Refused,
+                       lambda refused: {"refused": refused.words, "status": refused.status}, cloud)
 
 
 if __name__ == "__main__":

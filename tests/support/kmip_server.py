@@ -17,7 +17,6 @@ import os
 import socket
 import ssl
 import struct
-import sys
 import threading
 import warnings
 from pathlib import Path
@@ -29,6 +28,8 @@ from kmip.core.messages.payloads import DecryptRequestPayload, EncryptRequestPay
 from kmip.pie import objects
 from kmip.services.server import engine as kmip_engine, session as kmip_session
 
+import http_stand_in
+from http_stand_in import Troubles, break_connection
 from kmip_pki import Authority, make_pki
 
 OPERATIONS = {0x0B: "Get Attributes", 0x1E: "Discover Versions", 0x1F: "Encrypt", 0x20: "Decrypt"}
@@ -51,23 +52,6 @@ def failure(operation: int, reason: int, words: str) -> bytes:
     said = item(0x42007D, 7, words.encode()) if words else b""
     result = number(0x42005C, 5, operation) + number(0x42007F, 5, 1) + number(0x42007E, 5, reason) + said
     return item(0x42007B, 1, header + item(0x42000F, 1, result))
-
-
-class Troubles:
-    """What goes wrong next, for requests of an operation: [operation, kind, times left]."""
-
-    def __init__(self) -> None:
-        self.waiting: list[list] = []
-        self.over = threading.Event()
-        self.lock = threading.Lock()
-
-    def of(self, operation: str) -> str:
-        with self.lock:
-            for trouble in self.waiting:
-                if trouble[0] in ("", operation) and trouble[2] > 0:
-                    trouble[2] -= 1
-                    return trouble[1]
-        return ""
 
 
 class Session(kmip_session.KmipSession):
@@ -122,18 +106,8 @@ class Session(kmip_session.KmipSession):
             self._connection.sendall(data[:len(data) // 2])
         elif kind == "head":
             self._connection.sendall(data[:5])
-        elif kind == "reset":
-            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._connection.close()
-        elif kind == "slow":
-            for byte in data:
-                if self.server.troubles.over.wait(0.2):
-                    break
-                self._connection.sendall(bytes([byte]))
-        elif kind == "hang":
-            self.server.troubles.over.wait(25)
         else:
-            assert kind == "close", kind
+            break_connection(self._connection, kind, self.server.troubles.over, data)
 
 
 class Server:
@@ -163,10 +137,11 @@ class Server:
             session.start()
 
 
-class Commands:
+class Commands(http_stand_in.Commands):
     """What standard input may ask for: {"do": NAME, …}."""
 
     def __init__(self, server: Server, directory: Path) -> None:
+        super().__init__(server.troubles)
         self.server = server
         self.directory = directory
         self.make_session = server.engine._data_store_session_factory  # pylint: disable=protected-access
@@ -209,16 +184,6 @@ class Commands:
             session.delete(session.get(objects.SymmetricKey, int(uid)))
             session.commit()
 
-    def trouble(self, kind: str, operation: str = "", times: int = 1) -> None:
-        with self.server.troubles.lock:
-            self.server.troubles.waiting.append([operation, kind, times])
-
-    def calm(self) -> None:
-        with self.server.troubles.lock:
-            self.server.troubles.waiting.clear()
-        self.server.troubles.over.set()
-        self.server.troubles.over = threading.Event()
-
     def seen(self) -> list[dict]:
         """The requests so far; they are forgotten."""
         seen, self.server.seen = self.server.seen, []
@@ -248,7 +213,7 @@ class Commands:
 
     def refuse(self, times: int) -> None:
         """The next requests are refused for want of a user."""
-        self.trouble("fail:3:Authentication failed", "", times)
+        self.trouble("fail:3:Authentication failed", times=times)
 
 
 def tls_context(directory: Path, certificate: str, version: str) -> ssl.SSLContext:
@@ -275,14 +240,7 @@ def main() -> None:
     server = Server(options.directory, options.port, tls_context(options.directory, options.certificate, options.tls))
     threading.Thread(target=server.serve, daemon=True).start()
     print(json.dumps({"port": server.listener.getsockname()[1], "pin": pin}), flush=True)
-    commands = Commands(server, options.directory)
-    for line in sys.stdin:
-        asked = json.loads(line)
-        try:
-            said = {"ok": getattr(commands, asked.pop("do"))(**asked)}
-        except Exception as trouble:  # pylint: disable=broad-exception-caught
-            said = {"refused": repr(trouble)}
-        print(json.dumps(said), flush=True)
+    http_stand_in.obey(Commands(server, options.directory), Exception, lambda trouble: {"refused": repr(trouble)})
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ TEST_F(AwsAnswers, AnOutageAndItsEnd) {
   const ByteVector wrapped = *master->wrap(key_, context_);
   server_->stop();
   EXPECT_EQ(unwrapped(*master, wrapped), "kms-unavailable");
-  server_->start();
+  server_->restart();
   EXPECT_EQ(unwrapped(*master, wrapped), "ok");
 }
 

@@ -46,7 +46,7 @@ void forget_settings() {
 bool have_aws_server() { return have_transit_server(); }
 
 AwsServer::AwsServer() {
-  start();
+  restart();
   forget_settings();
   set_variable("AWS_ENDPOINT_URL_KMS", "https://" + host());
   set_variable("AWS_ENDPOINT_URL_STS", "https://" + host());
@@ -66,11 +66,11 @@ AwsServer::AwsServer() {
 
 AwsServer::~AwsServer() { forget_settings(); }
 
-void AwsServer::start() {
+void AwsServer::restart(const std::string& certificate) {
   process_.reset();
-  process_.emplace(std::vector<std::string>{COFFER_AWS_KMS_SERVER, dir_.path(), "--port",
-                                            std::to_string(port_), "--metadata-port",
-                                            std::to_string(metadata_port_)});
+  process_.emplace(std::vector<std::string>{
+      COFFER_AWS_KMS_SERVER, dir_.path(), "--port", std::to_string(port_), "--metadata-port",
+      std::to_string(metadata_port_), "--certificate", certificate});
   port_ = process_->beginning().at("port");
   metadata_port_ = process_->beginning().at("metadata_port");
 }
@@ -89,7 +89,7 @@ void AwsServer::allow(const std::string& principal, const std::vector<std::strin
 }
 
 void AwsServer::trouble(const std::string& kind, const std::string& name, int times) {
-  ask({{"do", "trouble"}, {"kind", kind}, {"name", name}, {"times", times}});
+  ask({{"do", "trouble"}, {"kind", kind}, {"where", name}, {"times", times}});
 }
 
 std::size_t AwsServer::seen(const std::string& name) {

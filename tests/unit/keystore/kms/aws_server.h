@@ -44,8 +44,8 @@ class AwsServer {
   void use_machine();
 
   void stop() { process_.reset(); }
-  /// On the same ports; it knows what it knew.
-  void start();
+  /// Ends it, and starts it on the same ports with another certificate; it knows what it knew.
+  void restart(const std::string& certificate = "good");
 
   [[nodiscard]] const std::string& key() const { return key_; }
   [[nodiscard]] std::string uri() const { return "aws-kms://" + key_; }

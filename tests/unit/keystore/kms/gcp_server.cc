@@ -70,7 +70,7 @@ void GcpServer::set_state(int version, const std::string& state, const std::stri
 }
 
 void GcpServer::trouble(const std::string& kind, const std::string& path, int times) {
-  ask({{"do", "trouble"}, {"kind", kind}, {"path", path}, {"times", times}});
+  ask({{"do", "trouble"}, {"kind", kind}, {"where", path}, {"times", times}});
 }
 
 std::vector<nlohmann::json> GcpServer::requests(const std::string& path) {

@@ -56,7 +56,7 @@ std::string KmipServer::new_key(nlohmann::json about) {
 }
 
 void KmipServer::trouble(const std::string& kind, const std::string& operation, int times) {
-  ask({{"do", "trouble"}, {"kind", kind}, {"operation", operation}, {"times", times}});
+  ask({{"do", "trouble"}, {"kind", kind}, {"where", operation}, {"times", times}});
 }
 
 nlohmann::json KmipServer::seen(const std::string& operation) {

@@ -65,7 +65,7 @@ nlohmann::json TransitServer::api(const std::string& path, const nlohmann::json&
 }
 
 void TransitServer::trouble(const std::string& kind, const std::string& path, int times) {
-  ask({{"do", "trouble"}, {"kind", kind}, {"path", path}, {"times", times}});
+  ask({{"do", "trouble"}, {"kind", kind}, {"where", path}, {"times", times}});
 }
 
 std::size_t TransitServer::seen(const std::string& path) {

@@ -42,6 +42,7 @@ class TransitServer {
   void restart(const std::vector<std::string>& options = {});
   void stop() { process_.reset(); }
 
+  [[nodiscard]] const std::string& root_token() const { return root_token_; }
   [[nodiscard]] const std::string& pin() const { return pin_; }
   [[nodiscard]] std::string host() const { return "127.0.0.1:" + std::to_string(port_); }
   [[nodiscard]] std::string uri(const std::string& key = "master") const {
