@@ -11,14 +11,10 @@
 #include "keystore/base/atomic_file.h"
 
 namespace coffer::testing {
-namespace {
-
-constexpr const char* kModule = "/usr/lib/softhsm/libsofthsm2.so";
-
-}  // namespace
 
 bool have_soft_tokens() {
-  return ::access(kModule, R_OK) == 0 && ::access("/usr/bin/softhsm2-util", X_OK) == 0 &&
+  return ::access(SoftTokens::kModule, R_OK) == 0 &&
+         ::access("/usr/bin/softhsm2-util", X_OK) == 0 &&
          ::access("/usr/bin/pkcs11-tool", X_OK) == 0;
 }
 
@@ -54,6 +50,16 @@ void SoftTokens::add_key(const std::string& token, const std::string& label,
 void SoftTokens::remove_key(const std::string& token, const std::string& label) {
   run(std::string("pkcs11-tool --module ") + kModule + " --login --pin 1234 --token-label " +
       token + " --delete-object --type secrkey --label " + label);
+}
+
+void SoftTokens::remember() const {
+  std::filesystem::copy(dir_.file("tokens"), dir_.file("kept"),
+                        std::filesystem::copy_options::recursive);
+}
+
+void SoftTokens::recall() const {
+  std::filesystem::remove_all(dir_.file("tokens"));
+  std::filesystem::rename(dir_.file("kept"), dir_.file("tokens"));
 }
 
 std::string SoftTokens::pin_file(const std::string& content, unsigned mode) {

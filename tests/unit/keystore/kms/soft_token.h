@@ -15,6 +15,8 @@ bool have_soft_tokens();
 /// module that can be told to fail (tests/support/faulty_pkcs11.h). One at a time.
 class SoftTokens {
  public:
+  static constexpr const char* kModule = "/usr/lib/softhsm/libsofthsm2.so";
+
   SoftTokens();
 
   /// A new one, with this PIN.
@@ -23,7 +25,11 @@ class SoftTokens {
   void add_key(const std::string& token, const std::string& label,
                const std::string& options = "--key-type AES:32 --sensitive");
   void remove_key(const std::string& token, const std::string& label);
+  /// All tokens as they are now, to be had back by `recall`.
+  void remember() const;
+  void recall() const;
   /// Of a file that holds it.
+  [[nodiscard]] std::string file(const std::string& name) const { return dir_.file(name); }
   [[nodiscard]] std::string pin_file(const std::string& content, unsigned mode = 0600);
 
  private:

@@ -124,6 +124,9 @@ void SoftTpm::restart() {
   start();
 }
 
+void SoftTpm::pause() const { ::kill(pid_, SIGSTOP); }
+void SoftTpm::go_on() const { ::kill(pid_, SIGCONT); }
+
 void SoftTpm::use() const { ::setenv(kTctiVariable, ("swtpm:path=" + socket()).c_str(), 1); }
 
 std::string SoftTpm::tool(const std::string& command) const {

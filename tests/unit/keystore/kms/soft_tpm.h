@@ -31,6 +31,10 @@ class SoftTpm {
   /// The machine goes down and comes up again: the PCRs are as at first.
   void restart();
   void stop();
+  void start();
+  /// It gets nothing done from here on, until it goes on.
+  void pause() const;
+  void go_on() const;
   /// A program of tpm2-tools on this TPM; what it says, and an exception if it fails.
   std::string tool(const std::string& command) const;
   void extend(unsigned pcr) const;
@@ -42,7 +46,6 @@ class SoftTpm {
   std::string pin_file(const std::string& content) const;
 
  private:
-  void start();
   TempDir dir_;
   pid_t pid_ = -1;
 };
