@@ -320,14 +320,5 @@ TEST_F(GcpMaster, ANodeThatMayOnlyRead) {
   EXPECT_NE(words_of(GcpServer::uri()).find("GCP.md"), std::string::npos);
 }
 
-TEST_F(GcpMaster, AnOutageAndItsEnd) {
-  const auto master = open();
-  const ByteVector wrapped = *master->wrap(key_, context_);
-  server_->stop();
-  EXPECT_EQ(unwrapped(*master, wrapped), "kms-unavailable");
-  server_->restart();
-  EXPECT_EQ(unwrapped(*master, wrapped), "ok");
-}
-
 }  // namespace
 }  // namespace coffer

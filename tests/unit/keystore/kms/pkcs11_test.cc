@@ -217,23 +217,6 @@ TEST_F(Pkcs11, ATokenThatComesBackInTimeWasNeverGone) {
   EXPECT_TRUE(master->unwrap(wrapped, context_).ok());
 }
 
-TEST_F(Pkcs11, ATokenThatIsGoneIsUnavailableAndComesBack) {
-  const auto master = alone();
-  const ByteVector wrapped = *master->wrap(key_, context_);
-  for (int outage = 0; outage < 3; ++outage) {
-    // Both the session that was, and those that are tried instead.
-    fail_next_uses(CKR_DEVICE_REMOVED, 1);
-    fail_next_sessions(CKR_TOKEN_NOT_PRESENT, 3);
-    for (int attempt = 0; attempt < 3; ++attempt) {
-      const auto unwrapped = master->unwrap(wrapped, context_);
-      ASSERT_FALSE(unwrapped.ok());
-      EXPECT_EQ(unwrapped.error().code, Code::kKmsUnavailable) << unwrapped.error().message();
-    }
-    const auto unwrapped = master->unwrap(wrapped, context_);
-    EXPECT_TRUE(unwrapped.ok()) << unwrapped.error().message();
-  }
-}
-
 TEST_F(Pkcs11, ATokenThatHangsIsNotWaitedForWithoutEnd) {
   const std::string uri = std::string(kUri) + "?pin-source=" + tokens_->pin_file("1234");
   ASSERT_EQ(outcome_of(uri), "ok");

@@ -264,11 +264,8 @@ TEST_F(VaultMaster, EachErrorHasItsCause) {
       {"status:400:ciphertext or signature version is disallowed by policy (too old)",
        "kms-key-disabled"},
       {"status:400:something else", "kms-unavailable"},
-      {"status:403:permission denied", "kms-denied"},
       {"status:404:no handler for route", "kms-key-missing"},
       {"status:412:required index state not present", "kms-unavailable"},
-      {"status:429:request path rate limit", "kms-unavailable"},
-      {"status:500:internal error", "kms-unavailable"},
       {"status:502", "kms-unavailable"},
       {"status:503:Vault is sealed", "kms-unavailable"},
       {"status:204", "kms-unavailable"},
@@ -281,9 +278,6 @@ TEST_F(VaultMaster, EachErrorHasItsCause) {
       {"body:{\"data\":{\"plaintext\":\"***\"}}", "kms-unavailable"},
       {"body:{\"plaintext\":\"AAAA\"}", "kms-unavailable"},
       {"body:{\"data\":{\"plaintext\":\"AAAA\"}}", "corrupt"},
-      {"redirect", "kms-unavailable"},
-      {"half", "kms-unavailable"},
-      {"garbage", "kms-unavailable"},
       {"close", "kms-unavailable"},
       {"long", "kms-unavailable"}};
   for (const auto& [kind, code] : known) {
@@ -310,22 +304,6 @@ TEST_F(VaultMaster, EachErrorHasItsCause) {
   EXPECT_EQ(unwrapped(*master, wrapped), "kms-unavailable");
   server_->api("sys/unseal");
   EXPECT_EQ(unwrapped(*master, wrapped), "ok");
-}
-
-/// Also where the server itself would say them.
-TEST_F(VaultMaster, NoSecretIsInAMessage) {
-  const auto master = open();
-  const ByteVector wrapped = *master->wrap(key_, context_);
-  const std::string token = testing::environment("VAULT_TOKEN");
-  for (const int status : {400, 403, 404, 500}) {
-    server_->trouble("echo:" + std::to_string(status), "/encrypt/", 2);
-    const auto outcome = master->wrap(key_, context_);
-    ASSERT_FALSE(outcome.ok());
-    const std::string words = outcome.error().message();
-    EXPECT_EQ(words.find(token), std::string::npos) << words;
-    EXPECT_EQ(words.find(token.substr(4, 20)), std::string::npos) << words;
-    EXPECT_EQ(words.find("plaintext\":\""), std::string::npos) << words;
-  }
 }
 
 TEST_F(VaultMaster, ManyKeysByOneCall) {
@@ -370,15 +348,6 @@ TEST_F(VaultMaster, WhatVaultTellsOfItself) {
   EXPECT_EQ(said,
             "key type=aes256-gcm96;newest version=1;oldest version in use=1;we are=token;"
             "policies=[\"default\",\"node\"];");
-}
-
-TEST_F(VaultMaster, AnOutageAndItsEnd) {
-  const auto master = open();
-  const ByteVector wrapped = *master->wrap(key_, context_);
-  server_->stop();
-  EXPECT_EQ(unwrapped(*master, wrapped), "kms-unavailable");
-  server_->restart();
-  EXPECT_EQ(unwrapped(*master, wrapped), "ok");
 }
 
 TEST_F(VaultMaster, ANamespace) {
