@@ -276,13 +276,22 @@ class Pkcs11Key::Session {
         return Error{Code::kKeyUnavailable, 0, text_ + ": its PIN is not known any more"};
       pin_ = source != nullptr ? TRY(read_pin_file(source)) : TRY((*pin)(false));
     }
-    const MutableBytes bytes = pin_.expose();
-    const CK_RV outcome = token_->C_Login(session_, CKU_USER, bytes.data(), bytes.size());
-    if (outcome == CKR_OK || outcome == CKR_USER_ALREADY_LOGGED_IN) return {};
-    // Not again with this one: a token locks itself after a few.
+    // A token locks itself after a few: one that it refused is shown to it no more.
+    const Error wrong{Code::kWrongKey, 0, text_ + ": wrong PIN"};
+    SecretBytes tried = std::move(pin_);
     pin_ = SecretBytes();
-    if (outcome == CKR_PIN_INCORRECT || outcome == CKR_PIN_INVALID || outcome == CKR_PIN_LEN_RANGE)
-      return Error{Code::kWrongKey, 0, text_ + ": wrong PIN"};
+    if (!refused_pin_.empty() && constant_time_equal(tried.expose(), refused_pin_.expose()))
+      return wrong;
+    const CK_RV outcome = token_->C_Login(session_, CKU_USER, tried.expose().data(), tried.size());
+    if (outcome == CKR_OK || outcome == CKR_USER_ALREADY_LOGGED_IN) {
+      pin_ = std::move(tried);
+      return {};
+    }
+    if (outcome == CKR_PIN_INCORRECT || outcome == CKR_PIN_INVALID ||
+        outcome == CKR_PIN_LEN_RANGE) {
+      refused_pin_ = std::move(tried);
+      return wrong;
+    }
     return unavailable(text_ + ": logging in", outcome);
   }
 
@@ -381,6 +390,7 @@ class Pkcs11Key::Session {
   CK_OBJECT_HANDLE key_ GUARDED_BY(mutex_) = 0;
   std::string fingerprint_ GUARDED_BY(mutex_);
   SecretBytes pin_ GUARDED_BY(mutex_);  ///< for the next session
+  SecretBytes refused_pin_ GUARDED_BY(mutex_);
 };
 
 Pkcs11Key::Pkcs11Key(std::unique_ptr<Session> session) : session_(std::move(session)) {}

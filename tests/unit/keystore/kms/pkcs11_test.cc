@@ -8,6 +8,7 @@
 #include <string>
 #include <thread>
 
+#include "keystore/base/atomic_file.h"
 #include "keystore/kms/master_kms.h"
 #include "keystore/kms/pkcs11_kms.h"
 #include "tests/support/faulty_pkcs11.h"
@@ -138,6 +139,20 @@ TEST_F(Pkcs11, AWrongPinIsTriedOnce) {
   EXPECT_EQ(asked, 1U);
   EXPECT_EQ(logins_so_far(), before + 1) << "a token locks itself after a few";
   EXPECT_EQ(outcome_of(kUri), "ok");
+}
+
+TEST_F(Pkcs11, APinThatIsChangedInMidRun) {
+  const std::string path = tokens_->pin_file("1234");
+  const auto master = Pkcs11Kms::open(std::string(kUri) + "?pin-source=" + path, no_passphrase);
+  ASSERT_TRUE(master.ok()) << master.error().message();
+  tokens_->change_pin("coffer", "1234", "4321");
+  fail_next_uses(CKR_SESSION_CLOSED, 1);
+  const unsigned before = logins_so_far();
+  for (int attempt = 0; attempt < 5; ++attempt)
+    EXPECT_EQ((*master)->wrap(key_, context_).error().code, Code::kWrongKey);
+  EXPECT_EQ(logins_so_far(), before + 1) << "which the token counts";
+  ASSERT_TRUE(replace_file(path, as_bytes("4321"), 0600).ok());
+  EXPECT_TRUE((*master)->wrap(key_, context_).ok());
 }
 
 TEST_F(Pkcs11, UrisThatCannotBe) {

@@ -52,6 +52,12 @@ void SoftTokens::remove_key(const std::string& token, const std::string& label) 
       token + " --delete-object --type secrkey --label " + label);
 }
 
+void SoftTokens::change_pin(const std::string& token, const std::string& from,
+                            const std::string& to) {
+  run(std::string("pkcs11-tool --module ") + kModule + " --login --pin " + from + " --new-pin " +
+      to + " --change-pin --token-label " + token);
+}
+
 void SoftTokens::remember() const {
   std::filesystem::copy(dir_.file("tokens"), dir_.file("kept"),
                         std::filesystem::copy_options::recursive);

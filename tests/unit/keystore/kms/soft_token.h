@@ -25,11 +25,11 @@ class SoftTokens {
   void add_key(const std::string& token, const std::string& label,
                const std::string& options = "--key-type AES:32 --sensitive");
   void remove_key(const std::string& token, const std::string& label);
+  void change_pin(const std::string& token, const std::string& from, const std::string& to);
   /// All tokens as they are now, to be had back by `recall`.
   void remember() const;
   void recall() const;
   /// Of a file that holds it.
-  [[nodiscard]] std::string file(const std::string& name) const { return dir_.file(name); }
   [[nodiscard]] std::string pin_file(const std::string& content, unsigned mode = 0600);
 
  private:
