@@ -103,7 +103,7 @@ struct KmsInTrouble {
   KmsTroubles troubles;
 };
 
-// A provider that is added is added here, and in kProviders of kms_trouble_test.cc.
+// A provider that is added is added here, and in kms_trouble_kinds.h.
 KmsInTrouble key_file_in_trouble();
 KmsInTrouble passphrase_in_trouble();
 KmsInTrouble soft_hsm_in_trouble();

@@ -5,80 +5,23 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
-#include <iterator>
 #include <ostream>
-#include <set>
 #include <sstream>
 #include <thread>
 
-#include "keystore/base/atomic_file.h"
 #include "keystore/kms/bounded_kms.h"
 #include "keystore/kms/call_bound.h"
 #include "keystore/kms/patient_kms.h"
 #include "keystore/kms/secret_text.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/threads.h"
+#include "tests/unit/keystore/kms/kms_trouble_kinds.h"
 
 namespace coffer {
 namespace {
 
 using namespace std::chrono_literals;
-
-constexpr std::array kProviders = {
-    key_file_in_trouble, passphrase_in_trouble, soft_hsm_in_trouble, tpm_in_trouble,
-    vault_in_trouble,    gcp_in_trouble,        aws_in_trouble,      kmip_in_trouble,
-};
-
-constexpr std::array kCalls = {KmsCall::kOpen,   KmsCall::kWrap,      KmsCall::kWrapAll,
-                               KmsCall::kUnwrap, KmsCall::kUnwrapAll, KmsCall::kRewrap,
-                               KmsCall::kNewest, KmsCall::kInspect};
-constexpr const char* kCallNames[] = {"open",       "wrap",   "wrap_all",       "unwrap",
-                                      "unwrap_all", "rewrap", "newest_version", "inspect"};
-
-std::ostream& operator<<(std::ostream& out, KmsCall call) {
-  return out << kCallNames[static_cast<std::size_t>(call)];
-}
-
-/// What a trouble is called here and in KMS.md, and what it is said to be.
-struct TroubleKind {
-  const char* name;
-  const char* words;
-  KmsCause KmsTroubles::*cause;
-  KmsOutcome outcome;  ///< nothing: it is recovered from within the call
-  enum Reach { kAll, kUses, kOpening } reach = kAll;
-};
-
-constexpr TroubleKind kTroubles[] = {
-    {"NobodyListens", "nobody listens", &KmsTroubles::nobody_listens, Code::kKmsUnavailable},
-    {"Hangs", "no answer comes", &KmsTroubles::hangs, Code::kKmsUnavailable},
-    {"Drips", "an answer comes too slowly", &KmsTroubles::drips, Code::kKmsUnavailable},
-    {"Reset", "the connection is reset", &KmsTroubles::reset, Code::kKmsUnavailable},
-    {"HalfAnswer", "half an answer", &KmsTroubles::half_answer, Code::kKmsUnavailable},
-    {"Garbage", "something else than an answer", &KmsTroubles::garbage, Code::kKmsUnavailable},
-    {"InternalError", "an error of its own", &KmsTroubles::internal_error, Code::kKmsUnavailable},
-    {"TooManyRequests", "too many requests", &KmsTroubles::too_many_requests,
-     Code::kKmsUnavailable},
-    {"Redirect", "a redirect", &KmsTroubles::redirect, Code::kKmsUnavailable},
-    {"Impostor", "a certificate that does not verify", &KmsTroubles::impostor,
-     Code::kKmsUnavailable},
-    {"Echo", "an error that repeats what was asked", &KmsTroubles::echo, Code::kKmsUnavailable},
-    {"Denied", "we may not", &KmsTroubles::denied, Code::kKmsDenied},
-    {"KeyMissing", "no such key", &KmsTroubles::key_missing, Code::kKmsKeyMissing},
-    {"KeyDisabled", "the key is disabled", &KmsTroubles::key_disabled, Code::kKmsKeyDisabled,
-     TroubleKind::kUses},
-    {"AnotherKey", "another key in its place, another passphrase", &KmsTroubles::another_key,
-     Code::kWrongKey, TroubleKind::kOpening},
-    {"CredentialsEnd", "credentials end, there are others", &KmsTroubles::credentials_end, {}},
-    {"CredentialsRefused", "credentials are refused for good", &KmsTroubles::credentials_refused,
-     Code::kKmsDenied},
-    {"CredentialsGone", "credentials are not here", &KmsTroubles::credentials_gone,
-     Code::kKeyUnavailable, TroubleKind::kOpening},
-    {"ClockOff", "the clock is off", &KmsTroubles::clock_off, {}},
-    {"ClockFarOff", "the clock is far off", &KmsTroubles::clock_far_off, Code::kKmsDenied},
-};
-static_assert(sizeof(KmsTroubles) == std::size(kTroubles) * sizeof(KmsCause), "one is not named");
 
 struct Trial {
   KmsInTrouble provider;
@@ -102,7 +45,7 @@ void PrintTo(const Trial& trial, std::ostream* out) {
 
 std::vector<Trial> trials() {
   std::vector<Trial> all;
-  for (const auto make : kProviders) {
+  for (const auto make : kProvidersInTrouble) {
     for (const TroubleKind& kind : kTroubles) {
       if (Trial trial{make(), kind}; trial.cause().is_there()) all.push_back(std::move(trial));
     }
@@ -264,7 +207,7 @@ void KmsTrouble::expect(MasterKms& master, KmsCall call, const KmsOutcome& outco
 
 void KmsTrouble::expect_all_is_well(MasterKms& master) {
   SCOPED_TRACE("afterwards");
-  for (const KmsCall call : kCalls) expect(master, call, {});
+  for (const KmsCall call : kKmsCalls) expect(master, call, {});
   // Where another key stood, they are that one's.
   if (GetParam().kind.cause == &KmsTroubles::another_key) made_.clear();
   for (const ByteVector& each : made_) {
@@ -291,7 +234,7 @@ void KmsTrouble::expect_damage_is_none_of_it() {
 
 TEST_P(KmsTrouble, IsCalledByItsNameAndPasses) {
   if (GetParam().kind.outcome) begin();
-  for (const KmsCall call : kCalls) {
+  for (const KmsCall call : kKmsCalls) {
     // What is recovered from has to happen to each.
     if (!GetParam().kind.outcome) begin();
     // Calls that are late keep others from being begun.
@@ -332,71 +275,6 @@ INSTANTIATE_TEST_SUITE_P(Each, KmsTrouble, ::testing::ValuesIn(trials()),
                          [](const ::testing::TestParamInfo<Trial>& trial) {
                            return trial.param.provider.name + trial.param.kind.name;
                          });
-
-/// One that the program knows and that is not tried here.
-TEST(KmsTroubleSuite, IsAboutEveryProvider) {
-  std::set<std::string> tried;
-  for (const auto make : kProviders) tried.insert(make().scheme);
-  const auto unknown = create_master("nothing:", [](bool) -> Result<SecretBytes> {
-    return Error{Code::kKeyUnavailable, 0, "nobody"};
-  });
-  ASSERT_FALSE(unknown.ok());
-  // "… (there are local:PATH, passphrase:, …)"
-  std::istringstream forms(unknown.error().message());
-  std::size_t known = 0;
-  for (std::string word; forms >> word;) {
-    const auto colon = word.find(':');
-    if (colon == std::string::npos || word.starts_with('\'')) continue;
-    ++known;
-    EXPECT_TRUE(tried.contains(word.substr(0, colon + 1))) << word;
-  }
-  EXPECT_EQ(known, tried.size()) << unknown.error().message();
-}
-
-std::string said(const KmsOutcome& outcome) {
-  return outcome ? "`" + std::string(to_string(*outcome)) + "`" : "goes on";
-}
-
-/// The table of KMS.md.
-std::string table() {
-  std::ostringstream out;
-  std::ostringstream otherwise;
-  std::vector<std::string> reasons;
-  out << "| | said |";
-  for (const auto make : kProviders) out << " " << make().name << " |";
-  out << "\n|---|---|";
-  for ([[maybe_unused]] const auto make : kProviders) out << "---|";
-  for (const TroubleKind& kind : kTroubles) {
-    out << "\n| " << kind.words << " | " << said(kind.outcome) << " |";
-    for (const auto make : kProviders) {
-      const KmsInTrouble provider = make();
-      const KmsCause& cause = provider.troubles.*kind.cause;
-      if (!cause.otherwise().empty()) otherwise << "\n- " << provider.name << ", " << kind.words;
-      for (const auto& [call, outcome] : cause.otherwise())
-        otherwise << (call == cause.otherwise().begin()->first ? ": " : ", ") << call << " "
-                  << said(outcome);
-      if (cause.is_there()) {
-        out << " tried |";
-        continue;
-      }
-      auto found = std::ranges::find(reasons, cause.why_not());
-      if (found == reasons.end()) found = reasons.insert(found, cause.why_not());
-      out << " " << static_cast<char>('a' + (found - reasons.begin())) << " |";
-    }
-  }
-  out << "\n\nThere is none: ";
-  for (std::size_t i = 0; i < reasons.size(); ++i)
-    out << (i == 0 ? "" : "; ") << static_cast<char>('a' + i) << ": " << reasons[i];
-  out << ".\n\nWhere a call is told otherwise:\n" << otherwise.str() << "\n";
-  return out.str();
-}
-
-TEST(KmsTroubleSuite, IsWrittenDown) {
-  const auto page = read_small_file(COFFER_KMS_PAGE, 100'000);
-  ASSERT_TRUE(page.ok()) << page.error().message();
-  EXPECT_NE(as_text(*page).find(table()), std::string::npos) << "keystore/KMS.md should have:\n"
-                                                             << table();
-}
 
 }  // namespace
 }  // namespace coffer

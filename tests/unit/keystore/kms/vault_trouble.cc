@@ -121,7 +121,6 @@ KmsInTrouble vault_in_trouble() {
                   [](Place&) {}),
               .credentials_refused = by(
                   [](Place& at) {
-                    at.server.write("secret-id.kept", "");
                     std::filesystem::rename(at.server.file("secret-id"),
                                             at.server.file("secret-id.kept"));
                     at.server.write("secret-id", "11111111-2222-3333-4444-555555555555");
