@@ -67,12 +67,10 @@ AwsServer::AwsServer() {
 AwsServer::~AwsServer() { forget_settings(); }
 
 void AwsServer::restart(const std::string& certificate) {
-  process_.reset();
-  process_.emplace(std::vector<std::string>{
-      COFFER_AWS_KMS_SERVER, dir_.path(), "--port", std::to_string(port_), "--metadata-port",
-      std::to_string(metadata_port_), "--certificate", certificate});
-  port_ = process_->beginning().at("port");
-  metadata_port_ = process_->beginning().at("metadata_port");
+  run({COFFER_AWS_KMS_SERVER, dir_.path(), "--port", std::to_string(port_), "--metadata-port",
+       std::to_string(metadata_port_), "--certificate", certificate});
+  port_ = beginning().at("port");
+  metadata_port_ = beginning().at("metadata_port");
 }
 
 nlohmann::json AwsServer::api(const std::string& operation, const nlohmann::json& body) {
@@ -88,17 +86,7 @@ void AwsServer::allow(const std::string& principal, const std::vector<std::strin
   ask({{"do", "allow"}, {"principal", principal}, {"actions", actions}});
 }
 
-void AwsServer::trouble(const std::string& kind, const std::string& name, int times) {
-  ask({{"do", "trouble"}, {"kind", kind}, {"where", name}, {"times", times}});
-}
-
-std::size_t AwsServer::seen(const std::string& name) {
-  std::size_t count = 0;
-  for (const auto& request : ask({{"do", "seen"}})) {
-    if (request.at("name").get<std::string>().find(name) != std::string::npos) ++count;
-  }
-  return count;
-}
+std::size_t AwsServer::seen(const std::string& name) { return requests_whose("name", name).size(); }
 
 void AwsServer::forget_access_key() {
   for (const char* const name : {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
@@ -123,7 +111,7 @@ void AwsServer::use_web_identity(const std::string& subject, int ttl) {
 void AwsServer::use_container() {
   forget_access_key();
   set_variable("AWS_CONTAINER_CREDENTIALS_FULL_URI", metadata() + "/credentials");
-  set_variable("AWS_CONTAINER_AUTHORIZATION_TOKEN", process_->beginning().at("container_token"));
+  set_variable("AWS_CONTAINER_AUTHORIZATION_TOKEN", beginning().at("container_token"));
 }
 
 void AwsServer::use_machine() {

@@ -32,18 +32,14 @@ GcpServer::GcpServer() {
 GcpServer::~GcpServer() { forget_settings(); }
 
 void GcpServer::start(const std::string& certificate) {
-  process_.emplace(std::vector<std::string>{COFFER_GCP_SERVER, dir_.path(), "--port",
-                                            std::to_string(port_), "--plain-port",
-                                            std::to_string(plain_), "--certificate", certificate});
-  port_ = process_->beginning().at("port");
-  plain_ = process_->beginning().at("plain_port");
-  pin_ = process_->beginning().at("pin");
+  run({COFFER_GCP_SERVER, dir_.path(), "--port", std::to_string(port_), "--plain-port",
+       std::to_string(plain_), "--certificate", certificate});
+  port_ = beginning().at("port");
+  plain_ = beginning().at("plain_port");
+  pin_ = beginning().at("pin");
 }
 
-void GcpServer::restart(const std::string& certificate) {
-  stop();
-  start(certificate);
-}
+void GcpServer::restart(const std::string& certificate) { start(certificate); }
 
 nlohmann::json GcpServer::api(const std::string& path, const nlohmann::json& body,
                               const std::string& method, const nlohmann::json& query) {
@@ -67,19 +63,6 @@ void GcpServer::rotate(const std::string& name) {
 void GcpServer::set_state(int version, const std::string& state, const std::string& name) {
   api("/cryptoKeys/" + name + "/cryptoKeyVersions/" + std::to_string(version), {{"state", state}},
       "PATCH");
-}
-
-void GcpServer::trouble(const std::string& kind, const std::string& path, int times) {
-  ask({{"do", "trouble"}, {"kind", kind}, {"where", path}, {"times", times}});
-}
-
-std::vector<nlohmann::json> GcpServer::requests(const std::string& path) {
-  std::vector<nlohmann::json> found;
-  for (const auto& request : ask({{"do", "seen"}})) {
-    if (request.at("path").get<std::string>().find(path) != std::string::npos)
-      found.push_back(request);
-  }
-  return found;
 }
 
 void GcpServer::use_credentials(const nlohmann::json& content) {

@@ -1,11 +1,9 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "tests/support/temp_dir.h"
 #include "tests/unit/keystore/kms/stand_in_process.h"
 
 namespace coffer::testing {
@@ -13,18 +11,14 @@ namespace coffer::testing {
 /// The stand-in for Google Cloud (tests/support/gcp_kms_server.py), and the environment in which a
 /// node finds it: one with a service account attached, `kNode`, which may use all keys of the ring.
 /// One at a time. Ends with this object.
-class GcpServer {
+class GcpServer : public StandIn {
  public:
   static constexpr const char* kNode = "node@p.iam.gserviceaccount.com";
   static constexpr const char* kRing = "projects/p/locations/europe-west3/keyRings/coffer";
 
   GcpServer();
   ~GcpServer();
-  GcpServer(const GcpServer&) = delete;
-  GcpServer& operator=(const GcpServer&) = delete;
 
-  /// {"do": …}: what it answers. Throws if it refuses.
-  nlohmann::json ask(const nlohmann::json& command) { return process_->ask(command); }
   /// A request of the API's, by an admin; `path` from the ring on.
   nlohmann::json api(const std::string& path, const nlohmann::json& body = nlohmann::json::object(),
                      const std::string& method = "POST",
@@ -32,10 +26,10 @@ class GcpServer {
   void make_key(const std::string& name, const std::string& purpose = "ENCRYPT_DECRYPT");
   void rotate(const std::string& name = "master");
   void set_state(int version, const std::string& state, const std::string& name = "master");
-  /// The next `times` requests whose path holds `path` end so.
-  void trouble(const std::string& kind, const std::string& path = "", int times = 1);
   /// The requests since the last time, of those whose path holds `path`.
-  std::vector<nlohmann::json> requests(const std::string& path);
+  std::vector<nlohmann::json> requests(const std::string& path) {
+    return requests_whose("path", path);
+  }
   std::size_t seen(const std::string& path) { return requests(path).size(); }
 
   /// The node's credentials are in a file with this content.
@@ -47,7 +41,6 @@ class GcpServer {
 
   /// Ends it, and starts it on the same ports with another certificate; it knows what it knew.
   void restart(const std::string& certificate = "good");
-  void stop() { process_.reset(); }
 
   [[nodiscard]] const std::string& pin() const { return pin_; }
   [[nodiscard]] std::string url() const { return "https://127.0.0.1:" + std::to_string(port_); }
@@ -55,21 +48,13 @@ class GcpServer {
   [[nodiscard]] static std::string uri(const std::string& key = "master") {
     return std::string("gcp-kms://") + kRing + "/cryptoKeys/" + key;
   }
-  [[nodiscard]] std::string file(const std::string& name) const { return dir_.file(name); }
-  /// A private file with this content.
-  std::string write(const std::string& name, const std::string& content,
-                    unsigned mode = 0600) const {
-    return write_file(dir_, name, content, mode);
-  }
 
  private:
   void start(const std::string& certificate);
 
-  TempDir dir_;
   int port_ = 0;
   int plain_ = 0;
   std::string pin_;
-  std::optional<StandInProcess> process_;
 };
 
 }  // namespace coffer::testing

@@ -40,31 +40,20 @@ void KmipServer::start(const std::vector<std::string>& options) {
   std::vector<std::string> words = {"-W",        "ignore", COFFER_KMIP_SERVER,
                                     dir_.path(), "--port", std::to_string(port_)};
   words.insert(words.end(), options.begin(), options.end());
-  process_.emplace(std::move(words));
-  port_ = process_->beginning().at("port");
-  pin_ = process_->beginning().at("pin");
+  run(std::move(words));
+  port_ = beginning().at("port");
+  pin_ = beginning().at("pin");
 }
 
-void KmipServer::restart(const std::vector<std::string>& options) {
-  stop();
-  start(options);
-}
+void KmipServer::restart(const std::vector<std::string>& options) { start(options); }
 
 std::string KmipServer::new_key(nlohmann::json about) {
   about["do"] = "key";
   return uri(ask(about).get<std::string>());
 }
 
-void KmipServer::trouble(const std::string& kind, const std::string& operation, int times) {
-  ask({{"do", "trouble"}, {"kind", kind}, {"where", operation}, {"times", times}});
-}
-
 nlohmann::json KmipServer::seen(const std::string& operation) {
-  auto found = nlohmann::json::array();
-  for (const auto& request : ask({{"do", "seen"}})) {
-    if (operation.empty() || request.at("operation") == operation) found.push_back(request);
-  }
-  return found;
+  return requests_whose("operation", operation);
 }
 
 }  // namespace coffer::testing

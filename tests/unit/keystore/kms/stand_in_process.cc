@@ -91,4 +91,23 @@ nlohmann::json StandInProcess::ask(const nlohmann::json& command) {
   return said["ok"];
 }
 
+void StandIn::trouble(const std::string& kind, const std::string& where, int times) {
+  ask({{"do", "trouble"}, {"kind", kind}, {"where", where}, {"times", times}});
+}
+
+const nlohmann::json& StandIn::run(std::vector<std::string> words) {
+  stop();
+  process_.emplace(std::move(words));
+  return beginning();
+}
+
+std::vector<nlohmann::json> StandIn::requests_whose(const char* field, const std::string& holds) {
+  std::vector<nlohmann::json> found;
+  for (const auto& request : ask({{"do", "seen"}})) {
+    if (request.at(field).get<std::string>().find(holds) != std::string::npos)
+      found.push_back(request);
+  }
+  return found;
+}
+
 }  // namespace coffer::testing

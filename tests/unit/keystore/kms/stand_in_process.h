@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,43 @@ class StandInProcess {
   int to_ = -1;
   std::FILE* from_ = nullptr;
   nlohmann::json beginning_;
+};
+
+/// What all stand-ins are told and asked. The program and its files end with this object.
+class StandIn {
+ public:
+  StandIn(const StandIn&) = delete;
+  StandIn& operator=(const StandIn&) = delete;
+
+  /// {"do": …}: what it answers. Throws if it refuses.
+  nlohmann::json ask(const nlohmann::json& command) { return process_->ask(command); }
+  /// The next `times` requests whose name (a path, an operation) holds `where` end so.
+  void trouble(const std::string& kind, const std::string& where = "", int times = 1);
+  /// Nothing goes wrong any more.
+  void calm() { ask({{"do", "calm"}}); }
+  void stop() { process_.reset(); }
+
+  [[nodiscard]] std::string file(const std::string& name) const { return dir_.file(name); }
+  /// A private file with this content.
+  std::string write(const std::string& name, const std::string& content,
+                    unsigned mode = 0600) const {
+    return write_file(dir_, name, content, mode);
+  }
+
+ protected:
+  StandIn() = default;
+  ~StandIn() = default;
+
+  /// Instead of what ran before; what it says when it listens.
+  const nlohmann::json& run(std::vector<std::string> words);
+  /// The requests since the last time whose `field` holds this text.
+  std::vector<nlohmann::json> requests_whose(const char* field, const std::string& holds);
+  [[nodiscard]] const nlohmann::json& beginning() const { return process_->beginning(); }
+
+  TempDir dir_;
+
+ private:
+  std::optional<StandInProcess> process_;
 };
 
 }  // namespace coffer::testing

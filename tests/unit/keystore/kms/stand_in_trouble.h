@@ -12,7 +12,7 @@ namespace coffer::testing {
 /// How a trouble is ended that a stand-in was told of.
 template <typename Place>
 void calm(Place& place) {
-  place.server.ask({{"do", "calm"}});
+  place.server.calm();
 }
 
 /// All that a place's stand-in is asked is answered so, until it is over.

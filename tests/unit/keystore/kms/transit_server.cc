@@ -44,16 +44,13 @@ void TransitServer::start(const std::vector<std::string>& options) {
   std::vector<std::string> words = {COFFER_TRANSIT_SERVER, dir_.path(), "--port",
                                     std::to_string(port_)};
   words.insert(words.end(), options.begin(), options.end());
-  process_.emplace(std::move(words));
-  port_ = process_->beginning().at("port");
-  pin_ = process_->beginning().at("pin");
-  root_token_ = process_->beginning().at("token");
+  run(std::move(words));
+  port_ = beginning().at("port");
+  pin_ = beginning().at("pin");
+  root_token_ = beginning().at("token");
 }
 
-void TransitServer::restart(const std::vector<std::string>& options) {
-  stop();
-  start(options);
-}
+void TransitServer::restart(const std::vector<std::string>& options) { start(options); }
 
 nlohmann::json TransitServer::api(const std::string& path, const nlohmann::json& body,
                                   const std::string& method, const std::string& name_space) {
@@ -64,16 +61,8 @@ nlohmann::json TransitServer::api(const std::string& path, const nlohmann::json&
               {"namespace", name_space}});
 }
 
-void TransitServer::trouble(const std::string& kind, const std::string& path, int times) {
-  ask({{"do", "trouble"}, {"kind", kind}, {"where", path}, {"times", times}});
-}
-
 std::size_t TransitServer::seen(const std::string& path) {
-  std::size_t count = 0;
-  for (const auto& request : ask({{"do", "seen"}})) {
-    if (request.at("path").get<std::string>().find(path) != std::string::npos) ++count;
-  }
-  return count;
+  return requests_whose("path", path).size();
 }
 
 void TransitServer::set_up_transit() {

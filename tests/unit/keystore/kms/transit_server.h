@@ -1,11 +1,9 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "tests/support/temp_dir.h"
 #include "tests/unit/keystore/kms/stand_in_process.h"
 
 namespace coffer::testing {
@@ -15,20 +13,14 @@ bool have_transit_server();
 
 /// The stand-in for Vault (tests/support/transit_server.py) in a process of its own, which ends
 /// with this object, and the environment in which a node finds it. One at a time.
-class TransitServer {
+class TransitServer : public StandIn {
  public:
   explicit TransitServer(const std::vector<std::string>& options = {});
   ~TransitServer();
-  TransitServer(const TransitServer&) = delete;
-  TransitServer& operator=(const TransitServer&) = delete;
 
-  /// {"do": …}: what it answers. Throws if it refuses.
-  nlohmann::json ask(const nlohmann::json& command) { return process_->ask(command); }
   /// A request of Vault's API, by root.
   nlohmann::json api(const std::string& path, const nlohmann::json& body = nlohmann::json::object(),
                      const std::string& method = "POST", const std::string& name_space = "");
-  /// The next `times` requests whose path holds `path` end so.
-  void trouble(const std::string& kind, const std::string& path = "", int times = 1);
   /// How many requests there were since the last time, of those whose path holds `path`.
   std::size_t seen(const std::string& path);
   /// A transit engine with a derived key `master`, and a policy `node` that may use it.
@@ -40,7 +32,6 @@ class TransitServer {
   void use_approle(int ttl, int uses = 0);
   /// Ends it, and starts it on the same port with other options; it knows what it knew.
   void restart(const std::vector<std::string>& options = {});
-  void stop() { process_.reset(); }
 
   [[nodiscard]] const std::string& root_token() const { return root_token_; }
   [[nodiscard]] const std::string& pin() const { return pin_; }
@@ -48,21 +39,13 @@ class TransitServer {
   [[nodiscard]] std::string uri(const std::string& key = "master") const {
     return "hcvault://" + host() + "/transit/keys/" + key;
   }
-  [[nodiscard]] std::string file(const std::string& name) const { return dir_.file(name); }
-  /// A private file with this content.
-  std::string write(const std::string& name, const std::string& content,
-                    unsigned mode = 0600) const {
-    return write_file(dir_, name, content, mode);
-  }
 
  private:
   void start(const std::vector<std::string>& options);
 
-  TempDir dir_;
   int port_ = 0;
   std::string pin_;
   std::string root_token_;
-  std::optional<StandInProcess> process_;
 };
 
 }  // namespace coffer::testing
