@@ -15,20 +15,17 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import socket
 import ssl
-import struct
-import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from azure_kms_engine import API_VERSION, NODE, Refused, Vaults
+import http_stand_in
+from azure_kms_engine import API_VERSION, NODE, Refused, Vaults, Version
 from azure_login_engine import TENANT, Logins, NoToken
+from http_stand_in import Troubles
 from transit_pki import make_pki, sign_jwt
-from transit_server import Troubles
 
 ADMIN = "admin"
 
@@ -45,37 +42,18 @@ class Cloud:
         self.troubles = Troubles()
         self.seen: list[dict] = []
         self.challenge = ""
+        self.hidden: dict[str, dict] = {}
+        self.others: dict[str, dict] = {}
 
     def save(self) -> None:
         self.state.write_bytes(pickle.dumps((self.vaults, self.logins)))
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(http_stand_in.Handler):
     """Answers as Azure does, or as `Troubles` says."""
 
-    protocol_version = "HTTP/1.1"
-    timeout = 30
     server: Server
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def setup(self) -> None:
-        if isinstance(self.request, ssl.SSLSocket):
-            self.request.settimeout(self.timeout)
-            self.request.do_handshake()
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        text = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", "application/json; charset=utf-8")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+    content_type = "application/json; charset=utf-8"
 
     def serve(self) -> None:
         cloud = self.server.cloud
@@ -85,14 +63,14 @@ class Handler(BaseHTTPRequestHandler):
                            "body": body.decode("latin-1") if path.startswith("/keys/") else ""})
         if trouble := cloud.troubles.of(self.path):
             if not trouble.startswith("late:"):
-                self.misbehave(trouble, body)
+                self.misbehave_as_azure(trouble, body)
                 return
             cloud.troubles.over.wait(float(trouble.partition(":")[2]))
         try:
             with cloud.lock:
                 status, said, headers = self.said(cloud, path, dict(parse_qsl(query)), body)
                 cloud.save()
-            self.answer(status, said, headers)
+            self.answer(status, said, headers=headers)
         except (Refused, NoToken) as refused:
             self.answer(refused.status, refused.body)
 
@@ -112,8 +90,7 @@ class Handler(BaseHTTPRequestHandler):
             return 401, said, {"WWW-Authenticate": challenge}
         return 200, cloud.vaults.serve(principal, host, self.command, path, query, json.loads(body) if body else {}), {}
 
-    def misbehave(self, kind: str, body: bytes) -> None:
-        self.close_connection = True
+    def misbehave_as_azure(self, kind: str, body: bytes) -> None:
         name, _, rest = kind.partition(":")
         if name == "refuse":  # STATUS:CODE:INNER:WORDS
             status, code, inner, words = rest.split(":", 3)
@@ -124,57 +101,25 @@ class Handler(BaseHTTPRequestHandler):
         elif name == "echo":  # of secrets, in an error
             said = f"what is this: {self.headers.get('Authorization')} {self.headers.get('X-IDENTITY-HEADER')} {body.decode()}"
             self.answer(int(rest), {"error": {"code": "Forbidden", "message": said}, "error_description": said})
-        elif name == "body":
-            self.answer(200, rest.encode())
-        elif name == "redirect":
-            self.answer(307, b"", {"Location": f"https://{self.headers['Host']}{self.path}"})
-        elif name == "long":
-            self.answer(200, b'{"value":"' + b"x" * (2 << 20) + b'"}')
-        elif name == "half":
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"val")
-        elif name == "garbage":
-            self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n\x00\x01\x02\r\n\r\n")
-        elif name == "reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-        elif name == "hang":
-            self.server.cloud.troubles.over.wait(25)
         else:
-            assert name == "close", kind
+            self.misbehave(kind, self.server.cloud.troubles.over)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = serve  # pylint: disable=invalid-name
 
 
-class Server(ThreadingHTTPServer):
+class Server(http_stand_in.Server):
     """One of the two that serve a cloud; in plain text without a context."""
-
-    daemon_threads = True
-    block_on_close = False
 
     def __init__(self, cloud: Cloud, port: int, context: ssl.SSLContext | None) -> None:
         self.cloud = cloud
-        self.context = context
-        super().__init__(("127.0.0.1", port), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def port(self) -> int:
-        return self.server_address[1]
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, peer = super().get_request()
-        if self.context is not None:
-            connection = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return connection, peer
-
-    def handle_error(self, *_: Any) -> None:
-        pass  # clients that go away, and handshakes that fail, are what is tried
+        super().__init__(port, Handler, context)
 
 
-class Commands:
+class Commands(http_stand_in.Commands):
     """What standard input may ask for: {"do": NAME, …}."""
 
     def __init__(self, cloud: Cloud) -> None:
+        super().__init__(cloud.troubles)
         self.cloud = cloud
 
     def api(self, host: str, path: str, method: str = "POST", body: dict | None = None) -> dict:
@@ -185,6 +130,21 @@ class Commands:
     def allow(self, principal: str, host: str, permissions: list[str] | None = None) -> None:
         """Those of a node unless others are given."""
         self.cloud.vaults.allow(principal, host, list(NODE) if permissions is None else permissions)
+
+    def hide(self, host: str) -> None:
+        """No key is there."""
+        self.cloud.hidden[host] = self.cloud.vaults.hosts.pop(host)
+
+    def show(self, host: str) -> None:
+        """What was hidden is there again."""
+        self.cloud.vaults.hosts[host] = self.cloud.hidden.pop(host)
+
+    def exchange(self, host: str) -> None:
+        """Keys that were made anew under their names are there, or those of before again."""
+        now = self.cloud.vaults.hosts[host]
+        others = self.cloud.others.get(host) or {name: [Version(each.kty, each.size, each.operations, dict(each.attributes))
+                                                        for each in versions] for name, versions in now.items()}
+        self.cloud.others[host], self.cloud.vaults.hosts[host] = now, others
 
     def secret(self, client: str, secret: str) -> None:
         self.cloud.logins.secrets[client] = secret
@@ -231,12 +191,6 @@ class Commands:
         file.touch(0o600)
         file.write_text(said["value"])
 
-    def trouble(self, kind: str, path: str = "", times: int = 1) -> None:
-        self.cloud.troubles.add(path, kind, times)
-
-    def calm(self) -> None:
-        self.cloud.troubles.clear()
-
     def seen(self) -> list[dict]:
         """The requests so far; they are forgotten."""
         seen, self.cloud.seen = self.cloud.seen, []
@@ -256,16 +210,7 @@ def main() -> None:
     cloud = Cloud(options.directory)
     secure, plain = Server(cloud, options.port, context), Server(cloud, options.plain_port, None)
     print(json.dumps({"port": secure.port, "plain_port": plain.port, "pin": pin, "tenant": TENANT}), flush=True)
-    commands = Commands(cloud)
-    for line in sys.stdin:
-        asked = json.loads(line)
-        try:
-            with cloud.lock:
-                said = {"ok": getattr(commands, asked.pop("do"))(**asked)}
-                cloud.save()
-        except Refused as refused:
-            said = {"refused": refused.body}
-        print(json.dumps(said), flush=True)
+    http_stand_in.obey(Commands(cloud), Refused, lambda refused: {"refused": refused.body}, cloud)
 
 
 if __name__ == "__main__":

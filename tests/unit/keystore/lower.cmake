@@ -27,7 +27,7 @@ coffer_unit_test(unit_db
 coffer_unit_test(unit_kms
   SOURCES kms/aws_answers_test.cc kms/aws_credentials_test.cc kms/aws_kms_test.cc kms/aws_server.cc
           kms/aws_session_test.cc kms/aws_sigv4_test.cc kms/aws_trouble.cc kms/azure_answers_test.cc
-          kms/azure_kms_test.cc kms/azure_login_test.cc kms/azure_place_test.cc kms/azure_server.cc
+          kms/azure_kms_test.cc kms/azure_login_test.cc kms/azure_place_test.cc kms/azure_server.cc kms/azure_trouble.cc
           kms/bearer_token_test.cc kms/bounded_kms_test.cc kms/crc32c_test.cc kms/gcp_answers_test.cc
           kms/gcp_kms_test.cc kms/gcp_login_test.cc kms/gcp_server.cc kms/gcp_trouble.cc kms/hsm_trouble.cc
           kms/http_client_test.cc kms/key_context_test.cc kms/key_file_test.cc kms/kmip_client_test.cc

@@ -82,7 +82,7 @@ TEST_F(AzureAnswers, EachErrorHasItsCause) {
                        std::string_view(kind).starts_with("status:401");
     server_->trouble(kind, "/unwrapkey", again ? 2 : 1);
     EXPECT_EQ(opening(), code);
-    server_->ask({{"do", "calm"}});
+    server_->calm();
     EXPECT_EQ(opening(), "ok") << "it was the trouble's";
   }
 }
@@ -97,7 +97,7 @@ TEST_F(AzureAnswers, OnesThatDoNotComeInTime) {
   EXPECT_EQ(opening(), "kms-unavailable");
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(12)) << "of 5 + 8";
   EXPECT_EQ(server_->seen("/oauth2/"), 1U);
-  server_->ask({{"do", "calm"}});
+  server_->calm();
   EXPECT_EQ(opening(), "ok");
 }
 
@@ -248,7 +248,7 @@ TEST_F(AzureAnswers, NoSecretIsInAMessage) {
   for (const char* const status : {"400", "401", "403", "500"}) {
     server_->trouble(std::string("echo:") + status, "/encrypt", 2);
     const auto outcome = hsm->wrap(key_, {});
-    server_->ask({{"do", "calm"}});
+    server_->calm();
     ASSERT_FALSE(outcome.ok());
     const std::string words = outcome.error().message();
     EXPECT_EQ(words.find("eyJ0"), std::string::npos) << words;

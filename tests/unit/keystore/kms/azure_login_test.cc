@@ -117,7 +117,7 @@ TEST_F(AzureLogin, AMachinesEndpointThatIsNone) {
         "body:{\"access_token\":\"x\"}", "redirect", "long"}) {
     server_->trouble(kind, "/metadata/", 2);
     EXPECT_EQ(outcome(), "kms-unavailable") << kind;
-    server_->ask({{"do", "calm"}});
+    server_->calm();
   }
   EXPECT_EQ(outcome(), "ok");
   for (const char* const url : {"http://192.0.2.1", "http://169.254.169.254.example.com"}) {
@@ -188,7 +188,7 @@ TEST_F(AzureLogin, ARefusalCostsNoLoginEachTime) {
   EXPECT_EQ(server_->seen("/oauth2/"), 1U) << "once, for a newer token may help";
   EXPECT_EQ(wrapping(*master), "kms-denied");
   EXPECT_LE(server_->seen("/oauth2/"), 1U);
-  server_->ask({{"do", "calm"}});
+  server_->calm();
   EXPECT_EQ(wrapping(*master), "ok");
 }
 
@@ -197,7 +197,7 @@ TEST_F(AzureLogin, ALoginThatIsNotAnswered) {
                                  "body:", "body:{}", "long", "garbage", "status:400:<html>"}) {
     server_->trouble(kind, "/oauth2/", 2);
     EXPECT_EQ(outcome(), "kms-unavailable") << kind;
-    server_->ask({{"do", "calm"}});
+    server_->calm();
   }
   server_->trouble("echo:400", "/oauth2/");
   EXPECT_EQ(words_of(AzureServer::uri()).find("7531"), std::string::npos);

@@ -53,19 +53,15 @@ AzureServer::AzureServer() {
 AzureServer::~AzureServer() { forget_settings(); }
 
 void AzureServer::start(const std::string& certificate) {
-  process_.emplace(std::vector<std::string>{COFFER_AZURE_SERVER, dir_.path(), "--port",
-                                            std::to_string(port_), "--plain-port",
-                                            std::to_string(plain_), "--certificate", certificate});
-  port_ = process_->beginning().at("port");
-  plain_ = process_->beginning().at("plain_port");
-  pin_ = process_->beginning().at("pin");
-  tenant_ = process_->beginning().at("tenant");
+  run({COFFER_AZURE_SERVER, dir_.path(), "--port", std::to_string(port_), "--plain-port",
+       std::to_string(plain_), "--certificate", certificate});
+  port_ = beginning().at("port");
+  plain_ = beginning().at("plain_port");
+  pin_ = beginning().at("pin");
+  tenant_ = beginning().at("tenant");
 }
 
-void AzureServer::restart(const std::string& certificate) {
-  stop();
-  start(certificate);
-}
+void AzureServer::restart(const std::string& certificate) { start(certificate); }
 
 nlohmann::json AzureServer::api(const std::string& path, const nlohmann::json& body,
                                 const std::string& method, const std::string& host) {
@@ -95,19 +91,6 @@ void AzureServer::set_attributes(const std::string& version, const nlohmann::jso
 void AzureServer::allow(const std::string& principal, const nlohmann::json& permissions,
                         const std::string& host) {
   ask({{"do", "allow"}, {"principal", principal}, {"host", host}, {"permissions", permissions}});
-}
-
-void AzureServer::trouble(const std::string& kind, const std::string& path, int times) {
-  ask({{"do", "trouble"}, {"kind", kind}, {"path", path}, {"times", times}});
-}
-
-std::vector<nlohmann::json> AzureServer::requests(const std::string& path) {
-  std::vector<nlohmann::json> found;
-  for (const auto& request : ask({{"do", "seen"}})) {
-    if (request.at("path").get<std::string>().find(path) != std::string::npos)
-      found.push_back(request);
-  }
-  return found;
 }
 
 void AzureServer::forget_secret() {

@@ -1,11 +1,9 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "tests/support/temp_dir.h"
 #include "tests/unit/keystore/kms/stand_in_process.h"
 
 namespace coffer::testing {
@@ -13,7 +11,7 @@ namespace coffer::testing {
 /// The stand-in for Azure (tests/support/azure_kms_server.py), and the environment in which a node
 /// finds it: one with a client secret, `kNode`, which may use the keys of a vault and an HSM. One
 /// at a time. Ends with this object.
-class AzureServer {
+class AzureServer : public StandIn {
  public:
   static constexpr const char* kNode = "aaaaaaaa-0000-0000-0000-000000000001";
   static constexpr const char* kSecret = "a~Hidden+Secret~7531";
@@ -22,11 +20,7 @@ class AzureServer {
 
   AzureServer();
   ~AzureServer();
-  AzureServer(const AzureServer&) = delete;
-  AzureServer& operator=(const AzureServer&) = delete;
 
-  /// {"do": …}: what it answers. Throws if it refuses.
-  nlohmann::json ask(const nlohmann::json& command) { return process_->ask(command); }
   /// A request of the API's, by an admin; `path` from /keys/ on.
   nlohmann::json api(const std::string& path, const nlohmann::json& body = nlohmann::json::object(),
                      const std::string& method = "POST", const std::string& host = kVault);
@@ -40,10 +34,10 @@ class AzureServer {
   /// Who may do what; all that a node needs if null.
   void allow(const std::string& principal, const nlohmann::json& permissions = nullptr,
              const std::string& host = kVault);
-  /// The next `times` requests whose path holds `path` end so.
-  void trouble(const std::string& kind, const std::string& path = "", int times = 1);
   /// The requests since the last time, of those whose path holds `path`.
-  std::vector<nlohmann::json> requests(const std::string& path);
+  std::vector<nlohmann::json> requests(const std::string& path) {
+    return requests_whose("path", path);
+  }
   std::size_t seen(const std::string& path) { return requests(path).size(); }
 
   /// The node has nothing to log in with but what is set after this.
@@ -56,7 +50,6 @@ class AzureServer {
 
   /// Ends it, and starts it on the same ports with another certificate; it knows what it knew.
   void restart(const std::string& certificate = "good");
-  void stop() { process_.reset(); }
 
   [[nodiscard]] const std::string& pin() const { return pin_; }
   [[nodiscard]] const std::string& tenant() const { return tenant_; }
@@ -68,22 +61,14 @@ class AzureServer {
                                        const std::string& host = kVault) {
     return "azure-kms://" + host + "/keys/" + key;
   }
-  [[nodiscard]] std::string file(const std::string& name) const { return dir_.file(name); }
-  /// A private file with this content.
-  std::string write(const std::string& name, const std::string& content,
-                    unsigned mode = 0600) const {
-    return write_file(dir_, name, content, mode);
-  }
 
  private:
   void start(const std::string& certificate);
 
-  TempDir dir_;
   int port_ = 0;
   int plain_ = 0;
   std::string pin_;
   std::string tenant_;
-  std::optional<StandInProcess> process_;
 };
 
 }  // namespace coffer::testing

@@ -111,6 +111,7 @@ KmsInTrouble tpm_in_trouble();
 KmsInTrouble vault_in_trouble();
 KmsInTrouble gcp_in_trouble();
 KmsInTrouble aws_in_trouble();
+KmsInTrouble azure_in_trouble();
 KmsInTrouble kmip_in_trouble();
 
 }  // namespace coffer

@@ -10,8 +10,9 @@ namespace coffer {
 
 /// A provider that is added is added here.
 inline constexpr std::array kProvidersInTrouble = {
-    key_file_in_trouble, passphrase_in_trouble, soft_hsm_in_trouble, tpm_in_trouble,
-    vault_in_trouble,    gcp_in_trouble,        aws_in_trouble,      kmip_in_trouble,
+    key_file_in_trouble, passphrase_in_trouble, soft_hsm_in_trouble,
+    tpm_in_trouble,      vault_in_trouble,      gcp_in_trouble,
+    aws_in_trouble,      azure_in_trouble,      kmip_in_trouble,
 };
 
 inline constexpr std::array kKmsCalls = {KmsCall::kOpen,   KmsCall::kWrap,      KmsCall::kWrapAll,
