@@ -7,6 +7,7 @@
 #include "keystore/kms/crc32c.h"
 #include "keystore/kms/gcp_error.h"
 #include "keystore/kms/json_answer.h"
+#include "keystore/kms/node_settings.h"
 #include "keystore/kms/secret_text.h"
 #include "keystore/kms/tls_told.h"
 
@@ -53,12 +54,6 @@ bool is_true(const nlohmann::json& object, const char* name) {
   return value.is_boolean() && value.get<bool>();
 }
 
-/// `keys` is a name, or the beginning of one up to a slash.
-bool lies_under(const std::string& name, std::string keys) {
-  while (keys.ends_with('/')) keys.pop_back();
-  return keys.empty() || name == keys || name.starts_with(keys + "/");
-}
-
 }  // namespace
 
 GcpKms::GcpKms(std::string uri, GcpKeyUri place, GcpSettings settings)
@@ -72,10 +67,8 @@ GcpKms::GcpKms(std::string uri, GcpKeyUri place, GcpSettings settings)
 Result<std::unique_ptr<GcpKms>> GcpKms::open(const std::string& uri, const std::string& version) {
   GcpKeyUri place = TRY(GcpKeyUri::parse(uri));
   GcpSettings settings = TRY(GcpSettings::of_this_node());
-  if (!lies_under(place.name, settings.keys)) {
-    return unusable_for_gcp(uri + ": this node uses keys under " + settings.keys +
-                            " alone (COFFER_GCP_KEYS)");
-  }
+  if (!settings.keys.empty() && !lies_under(place.name, settings.keys, '/'))
+    return unusable_for_gcp(uri + ": none of the keys that this node uses (COFFER_GCP_KEYS)");
   auto master = std::unique_ptr<GcpKms>(new GcpKms(uri, std::move(place), std::move(settings)));
   master->version_ = TRY(master->check_key(version));
   return master;

@@ -48,6 +48,18 @@ Result<void> set_metadata_host(GcpSettings& settings, const std::string& host) {
   return {};
 }
 
+Result<void> set_keys(GcpSettings& settings, const std::string& names) {
+  constexpr std::string_view kProjects = "projects/";
+  settings.keys = listed(names);
+  bool odd = settings.keys.empty() && !names.empty();
+  for (std::string& each : settings.keys) {
+    while (each.ends_with('/')) each.pop_back();
+    odd = odd || !each.starts_with(kProjects) || each[kProjects.size()] == '/';
+  }
+  if (!odd) return {};
+  return unusable_for_gcp("COFFER_GCP_KEYS is no projects/P or the beginning of a key's name");
+}
+
 /// The file that `gcloud auth application-default login` writes.
 std::string well_known_file() {
   std::string directory = environment("CLOUDSDK_CONFIG");
@@ -66,12 +78,7 @@ Result<GcpSettings> GcpSettings::of_this_node() {
   GcpSettings settings;
   TRY(set_endpoint(settings, values["COFFER_GCP_ENDPOINT"]));
   TRY(set_metadata_host(settings, values["GCE_METADATA_HOST"]));
-  settings.keys = values["COFFER_GCP_KEYS"];
-  constexpr std::string_view kProjects = "projects/";
-  if (!settings.keys.empty() &&
-      (!settings.keys.starts_with(kProjects) || settings.keys.size() == kProjects.size() ||
-       settings.keys[kProjects.size()] == '/'))
-    return unusable_for_gcp("COFFER_GCP_KEYS is no projects/P or the beginning of a key's name");
+  TRY(set_keys(settings, values["COFFER_GCP_KEYS"]));
   settings.quota_project = values["GOOGLE_CLOUD_QUOTA_PROJECT"];
   const bool plain_word = std::ranges::all_of(settings.quota_project, [](char letter) {
     return (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9') || letter == '-' ||

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "keystore/base/result.h"
 #include "keystore/kms/http_client.h"
@@ -11,8 +12,9 @@ namespace coffer {
 /// whom to trust there, and what to log in with. None of it comes from a keystore, for whoever
 /// alters one would choose who is told the node's secrets.
 struct GcpSettings {
-  std::string endpoint;          ///< "https://HOST:PORT", normalised
-  std::string keys;              ///< what the names of keys have to lie under; empty: any
+  std::string endpoint;  ///< "https://HOST:PORT", normalised
+  /// What the names of keys have to lie under; empty: any.
+  std::vector<std::string> keys;
   std::string quota_project;     ///< empty: the credentials' own
   std::string credentials_file;  ///< empty: the metadata server is asked
   std::string metadata_host;     ///< HOST[:PORT]

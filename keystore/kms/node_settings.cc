@@ -72,6 +72,24 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
 }
 
+std::vector<std::string> listed(std::string_view text) {
+  constexpr std::string_view kBetween = ", \t";
+  std::vector<std::string> parts;
+  while (true) {
+    text.remove_prefix(std::min(text.find_first_not_of(kBetween), text.size()));
+    if (text.empty()) return parts;
+    const std::string_view part = text.substr(0, text.find_first_of(kBetween));
+    parts.emplace_back(part);
+    text.remove_prefix(part.size());
+  }
+}
+
+bool lies_under(std::string_view name, const std::vector<std::string>& beginnings, char separator) {
+  return std::ranges::any_of(beginnings, [&](const std::string& beginning) {
+    return name == beginning || name.starts_with(beginning + separator);
+  });
+}
+
 Error unusable(const NodeSettingsSource& source, const std::string& words) {
   return {Code::kKeyUnavailable, 0, words + " (see " + source.page + ", \"Settings\")"};
 }

@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "keystore/base/result.h"
 
@@ -30,6 +31,11 @@ Result<NodeSettings> node_settings(const NodeSettingsSource& source);
 std::string environment(std::string_view name);
 /// Without blanks, and the end of a line of DOS's, around it.
 std::string_view trimmed(std::string_view text);
+
+/// What stands between commas and blanks.
+std::vector<std::string> listed(std::string_view text);
+/// True if the name is one of these, or has one of them and `separator` before the rest of it.
+bool lies_under(std::string_view name, const std::vector<std::string>& beginnings, char separator);
 
 /// kKeyUnavailable, with a word on where it is explained.
 Error unusable(const NodeSettingsSource& source, const std::string& words);

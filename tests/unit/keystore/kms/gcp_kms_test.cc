@@ -239,8 +239,9 @@ TEST_F(GcpMaster, UrisThatCannotBe) {
 TEST_F(GcpMaster, ANodeMayNameTheKeysThatItUses) {
   const MasterKeyRecord record = open()->describe();
   const std::string ring = GcpServer::kRing;
-  for (const std::string& keys : {ring, ring + "/", ring + "/cryptoKeys/master",
-                                  std::string("projects/p"), std::string("projects/p/")}) {
+  for (const std::string& keys :
+       {ring, ring + "/", ring + "/cryptoKeys/master", std::string("projects/p"),
+        std::string("projects/p/"), "projects/q, " + ring, ring + "/ projects/q/"}) {
     set_variable("COFFER_GCP_KEYS", keys);
     EXPECT_EQ(reopened(record), "ok") << keys;
   }
@@ -248,7 +249,8 @@ TEST_F(GcpMaster, ANodeMayNameTheKeysThatItUses) {
   for (const std::string& keys :
        {ring.substr(0, ring.size() - 1), std::string("projects/q"), ring + "/cryptoKeys/master2",
         std::string("p"), std::string("/"), std::string("//"), std::string("projects"),
-        std::string("projects/"), std::string("projects//")}) {
+        std::string("projects/"), std::string("projects//"), std::string(" , "),
+        std::string("projects/q, projects/r"), ring + ",p"}) {
     set_variable("COFFER_GCP_KEYS", keys);
     EXPECT_EQ(reopened(record), "key-unavailable") << keys;
   }
