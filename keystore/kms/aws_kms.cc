@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "keystore/kms/json_answer.h"
+#include "keystore/kms/node_settings.h"
 #include "keystore/kms/secret_text.h"
 #include "keystore/kms/tls_told.h"
 
@@ -89,6 +90,8 @@ Error AwsKms::error(Code code, const std::string& words) const {
 
 Result<std::unique_ptr<AwsKms>> AwsKms::on_this_node(AwsKeyArn arn) {
   AwsSettings settings = TRY(AwsSettings::of_this_node());
+  if (!settings.keys.empty() && !lies_under(arn.text, settings.keys, ':'))
+    return unusable_aws(arn.uri() + ": none of the keys that this node uses (COFFER_AWS_KEYS)");
   // Others run what answers there.
   const std::string_view ours = settings.region.empty() ? "aws" : aws_partition_of(settings.region);
   if (settings.kms_endpoint.empty() && ours != arn.partition) {

@@ -22,7 +22,7 @@ const NodeSettingsSource kSource = {
               "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
               "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
               "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_EC2_METADATA_DISABLED",
-              "AWS_EC2_METADATA_SERVICE_ENDPOINT"},
+              "AWS_EC2_METADATA_SERVICE_ENDPOINT", "COFFER_AWS_KEYS"},
     .file_variable = "COFFER_AWS_CONFIG",
     .default_file = "/etc/coffer/aws.conf",
     .page = "keystore/AWS.md"};
@@ -57,6 +57,20 @@ Result<std::string> endpoint(NodeSettings& values, const char* name) {
   const bool default_port = host->port == (plain ? 80 : 443);
   return (plain ? "http://" : "https://") + host->host +
          (default_port ? "" : ":" + std::to_string(host->port));
+}
+
+/// Accounts in a region (`arn:aws:kms:REGION:ACCOUNT`), and keys.
+Result<void> set_keys(AwsSettings& settings, const std::string& arns) {
+  constexpr std::string_view kAnyKey = ":key/00000000-0000-0000-0000-000000000000";
+  settings.keys = listed(arns);
+  bool odd = settings.keys.empty() && !arns.empty();
+  for (const std::string& each : settings.keys) {
+    const auto key = AwsKeyArn::parse(each);
+    // One of an alias would hold no key that is on record.
+    odd = odd || (key ? key->is_alias() : !AwsKeyArn::parse(each + std::string(kAnyKey)));
+  }
+  if (!odd) return {};
+  return unusable_aws("COFFER_AWS_KEYS is neither arn:aws:kms:REGION:ACCOUNT nor the ARN of a key");
 }
 
 Result<void> set_environment_keys(AwsSettings& settings) {
@@ -111,6 +125,7 @@ Result<AwsSettings> AwsSettings::of_this_node() {
   settings.kms_endpoint = TRY(endpoint(values, "AWS_ENDPOINT_URL_KMS"));
   settings.sts_endpoint = TRY(endpoint(values, "AWS_ENDPOINT_URL_STS"));
   settings.fips = TRY(flag(values, "AWS_USE_FIPS_ENDPOINT"));
+  TRY(set_keys(settings, values["COFFER_AWS_KEYS"]));
   TRY(set_environment_keys(settings));
   settings.role_arn = values["AWS_ROLE_ARN"];
   settings.web_identity_token_file = values["AWS_WEB_IDENTITY_TOKEN_FILE"];

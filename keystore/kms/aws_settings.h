@@ -17,6 +17,8 @@ struct AwsSettings {
   std::string kms_endpoint;  ///< "https://HOST:PORT" of a private one; empty: AWS's
   std::string sts_endpoint;
   bool fips = false;
+  /// What the ARNs of keys have to lie under; empty: any.
+  std::vector<std::string> keys;
 
   std::string access_key_id;  ///< of the environment
   SecretBytes secret_access_key;

@@ -169,9 +169,12 @@ class Aws(CofferTest):
     def test_another_key_in_the_keystore(self) -> None:
         store = self.aws_store()
         other = self.aws.do("make_key")
+        theirs = self.aws.do("make_key", account="999999999999")
+        self.settings(f"AWS_EC2_METADATA_SERVICE_ENDPOINT={self.aws.metadata}", "COFFER_AWS_KEYS=arn:aws:kms:eu-west-1:111122223333")
         for uri, code, words in ((f"aws-kms://{other}", WRONG_KEY, "another key"),
+                                 (f"aws-kms://{theirs}", KEY_UNAVAILABLE, "COFFER_AWS_KEYS"),
                                  (self.uri.replace("arn:aws:kms:eu-west-1", "arn:aws-cn:kms:cn-north-1"), KEY_UNAVAILABLE, "partition")):
-            if code == KEY_UNAVAILABLE:  # where AWS itself would be asked
+            if words == "partition":  # where AWS itself would be asked
                 self.write_private("aws.conf", f"AWS_EC2_METADATA_SERVICE_ENDPOINT={self.aws.metadata}\n")
             subprocess.run(["sqlite3", store.path / ".coffer/keystore.db", f"update masters set uri = '{uri}'"], check=True)
             self.refused(store, code, words)

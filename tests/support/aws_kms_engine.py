@@ -36,6 +36,7 @@ class Key:
     """With the materials that rotation has left, the newest last."""
 
     region: str
+    account: str = ACCOUNT
     usage: str = "ENCRYPT_DECRYPT"
     spec: str = "SYMMETRIC_DEFAULT"
     manager: str = "CUSTOMER"
@@ -47,10 +48,10 @@ class Key:
 
     @property
     def arn(self) -> str:
-        return f"arn:aws:kms:{self.region}:{ACCOUNT}:key/{self.id}"
+        return f"arn:aws:kms:{self.region}:{self.account}:key/{self.id}"
 
     def describe(self, tells_material: bool) -> dict:
-        told = {"AWSAccountId": ACCOUNT, "KeyId": self.id, "Arn": self.arn, "CreationDate": self.made_at,
+        told = {"AWSAccountId": self.account, "KeyId": self.id, "Arn": self.arn, "CreationDate": self.made_at,
                 "Enabled": self.state == "Enabled", "Description": "", "KeyUsage": self.usage, "KeyState": self.state,
                 "Origin": "AWS_KMS", "KeyManager": self.manager, "CustomerMasterKeySpec": self.spec, "KeySpec": self.spec,
                 "MultiRegion": self.id.startswith("mrk-"), "EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"]}
@@ -149,7 +150,7 @@ class Aws:
             raise Refused("NotFoundException", f"Invalid arn {parts[3]}")
         resource = parts[-1]
         found = self.keys.get(self.aliases.get(resource, resource).removeprefix("key/"))
-        if found is None or (len(parts) == 6 and parts[4] != ACCOUNT):
+        if found is None or (len(parts) == 6 and parts[4] != found.account):
             raise Refused("NotFoundException", f"Key '{name}' does not exist")
         return found
 

@@ -261,6 +261,54 @@ TEST_F(AwsMaster, OnlyTheNodesOwnPartitionIsAsked) {
   EXPECT_EQ(outcome(), "ok");
 }
 
+/// Who alters a keystore can name a key of his own account that lets this node use it, and have put
+/// a whole store of his own under it.
+TEST_F(AwsMaster, AKeyOfAnotherAccountIsNotUsedWhereKeysAreNamed) {
+  const MasterKeyRecord record = open()->describe();
+  const std::string uri = "aws-kms://" + server_->make_key({{"account", "999999999999"}});
+  const auto theirs = create_aws_master(uri, no_passphrase);
+  ASSERT_TRUE(theirs.ok()) << theirs.error().message();
+  const MasterKeyRecord planted = (*theirs)->describe();
+  EXPECT_EQ(reopened(planted), "ok");
+  set_variable("COFFER_AWS_KEYS", "arn:aws:kms:eu-west-1:111122223333");
+  server_->seen("");
+  EXPECT_EQ(reopened(planted), "key-unavailable");
+  EXPECT_EQ(outcome_of(uri), "key-unavailable");
+  EXPECT_NE(words_of(uri).find("COFFER_AWS_KEYS"), std::string::npos);
+  EXPECT_EQ(server_->seen(""), 0U);
+  EXPECT_EQ(reopened(record), "ok");
+}
+
+TEST_F(AwsMaster, ANodeMayNameTheKeysThatItUses) {
+  const std::string ours = "arn:aws:kms:eu-west-1:111122223333";
+  const std::string other = "arn:aws:kms:us-east-1:999999999999";
+  const std::string key = server_->key();
+  server_->api("CreateAlias", {{"AliasName", "alias/models"}, {"TargetKeyId", key}});
+  const MasterKeyRecord record = open()->describe();
+  for (const std::string& keys : {ours, key, other + "," + ours, other + " " + key + ", "}) {
+    set_variable("COFFER_AWS_KEYS", keys);
+    EXPECT_EQ(reopened(record), "ok") << keys;
+  }
+  set_variable("COFFER_AWS_KEYS", ours);
+  EXPECT_EQ(outcome_of("aws-kms://" + ours + ":alias/models"), "ok");
+  server_->seen("");
+  const std::string another = key.substr(0, key.size() - 1) + (key.back() == '0' ? "1" : "0");
+  const std::string cut = key.substr(0, key.size() - 1);
+  for (const std::string& keys :
+       {other, another, other + ":key/" + key.substr(key.find('/') + 1), std::string(kElsewhere),
+        // Neither accounts nor keys.
+        cut, ours.substr(0, ours.size() - 1), ours + "4", ours + ":", ours + ":key",
+        ours + ":key/*", ours + ":alias/models", std::string("arn:aws:kms:eu-west-1"),
+        std::string("arn"), std::string(","), std::string("aws-kms://") + key, ours + ",x",
+        std::string("arn:aws-cn:kms:eu-west-1:111122223333")}) {
+    set_variable("COFFER_AWS_KEYS", keys);
+    EXPECT_EQ(reopened(record), "key-unavailable") << keys;
+  }
+  set_variable("COFFER_AWS_KEYS", key);
+  EXPECT_EQ(outcome_of("aws-kms://" + ours + ":alias/models"), "key-unavailable");
+  EXPECT_EQ(server_->seen(""), 0U);
+}
+
 TEST_F(AwsMaster, AnotherRegionThanTheServers) {
   std::string key = server_->key();
   key.replace(key.find("eu-west-1"), 9, "us-east-1");

@@ -15,6 +15,7 @@ void forget_settings() {
                                  "AWS_SECRET_ACCESS_KEY",
                                  "AWS_SESSION_TOKEN",
                                  "AWS_REGION",
+                                 "COFFER_AWS_KEYS",
                                  "AWS_DEFAULT_REGION",
                                  "AWS_ENDPOINT_URL",
                                  "AWS_ENDPOINT_URL_KMS",
