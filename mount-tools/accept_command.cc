@@ -113,7 +113,7 @@ void add_accept_command(CLI::App& app, ChosenCommand& chosen) {
       ->required();
   verb.add_flag("--dry-run", options->dry_run, "Only show what would be accepted");
   verb.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.footer(
       "For files that are refused as rolled back, or as deleted and there again. Each has to\n"
       "authenticate whole, and counts as newer than its record from then on. Needs the right\n"

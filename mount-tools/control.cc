@@ -181,7 +181,7 @@ void ControlServer::answer(const UniqueFd& peer) {
     if (::setsockopt(peer.get(), SOL_SOCKET, SO_RCVTIMEO, &kWait, sizeof kWait) != 0)
       return errno_error(errno);
     TRY(send_line(peer.get(), kAskForPassphrase));
-    return passphrase_source({.file = {}, .fd = peer.get()})(false);
+    return read_passphrase(peer.get());
   };
   if (const auto request = read_line(peer.get()))
     (void)send_line(peer.get(), handler_(*request, *caller, passphrase));

@@ -252,7 +252,7 @@ void add_export_command(CLI::App& app, ChosenCommand& chosen) {
   verb.add_option("DST", options->destination, "Where to; a directory's contents are copied")
       ->required();
   verb.add_flag("--json", options->json, "The summary as JSON");
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.callback([options, &chosen] { chosen.run = [options] { return export_store(*options); }; });
 }
 

@@ -239,7 +239,7 @@ void add_grant_explain_command(CLI::App& grant, ChosenCommand& chosen) {
   verb.add_option("--selector", options->selectors,
                   "A fact that holds, as unix:uid:1000; no others do");
   verb.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.footer(
       "Touches no key and asks no mount. The exit code is 0 if it would be allowed; if not, 12, "
       "or\n"

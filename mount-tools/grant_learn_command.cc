@@ -303,7 +303,7 @@ void add_grant_learn_command(CLI::App& grant, ChosenCommand& chosen) {
                   "Propose no selectors of this kind, as unix:gid; once or more");
   verb.add_option("--log", options->log, "Another audit log than this user's own");
   verb.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.footer(
       "Prints commands and applies none. What is seen is what the audit log of this node says; "
       "who\n"

@@ -73,7 +73,7 @@ void add_import_command(CLI::App& app, ChosenCommand& chosen) {
       ->required();
   verb.add_option("STORE", options->destination, "STORE or STORE:PATH")->required();
   verb.add_flag("--json", options->json, "The summary as JSON");
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.callback([options, &chosen] { chosen.run = [options] { return import(*options); }; });
 }
 

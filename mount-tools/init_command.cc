@@ -123,7 +123,7 @@ Result<int> init(const InitOptions& options) {
 
   const std::string key_file = uri.starts_with("local:") ? uri.substr(6) : "";
   const bool key_is_new = !key_file.empty() && ::access(key_file.c_str(), F_OK) != 0;
-  const auto master = TRY(create_master(uri, passphrase_source(options.passphrase)));
+  const auto master = TRY(create_master(uri, passphrase_source(options.passphrase, uri)));
   if (key_is_new) undo.on_failure(key_file);
 
   for (const char* const directory : {"/.coffer", "/.coffer/journal", "/.coffer/tmp"}) {
@@ -181,7 +181,7 @@ void add_init_command(CLI::App& app, ChosenCommand& chosen) {
       ->capture_default_str();
   verb.add_option("--chunk-size", options->chunk_size, "Of the root scope: 4k to 1M")
       ->capture_default_str();
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.callback([options, &chosen] { chosen.run = [options] { return init(*options); }; });
 }
 

@@ -32,7 +32,7 @@ void add_key_show_command(CLI::App& key, ChosenCommand& chosen) {
   verb.add_option("PATH", options->what, "The file's path in the store, from /, or its id")
       ->required();
   verb.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.callback([options, &chosen] { chosen.run = [options] { return show_key(*options); }; });
 }
 

@@ -59,7 +59,7 @@ void add_verb(CLI::App& key, ChosenCommand& chosen, const Transition& transition
       ->required();
   if (transition.to == KeyState::kDeactivated)
     verb.add_flag("--compromised", options->compromised, "It may be known to others: no way back");
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.callback([options, transition, &chosen] {
     chosen.run = [options, transition] {
       const KeyState to = options->compromised ? KeyState::kCompromised : transition.to;

@@ -90,10 +90,11 @@ Result<int> run_unlock(const LockCommand& command) {
     return 0;
   }
   PassphraseSource source;
-  if (may_ask(status.value("master_key", std::string()))) {
+  const std::string uri = status.value("master_key", std::string());
+  if (may_ask(uri)) {
     // Asked for before the mount is: it waits for nobody who types.
     const auto passphrase =
-        std::make_shared<const SecretBytes>(TRY(passphrase_source(command.passphrase)(false)));
+        std::make_shared<const SecretBytes>(TRY(passphrase_source(command.passphrase, uri)(false)));
     source = [passphrase](bool) -> Result<SecretBytes> { return passphrase->clone(); };
   }
   TRY(ask(mountpoint, {{"verb", "unlock"}}, source));
@@ -155,7 +156,7 @@ void add_lock_commands(CLI::App& app, ChosenCommand& chosen) {
   lock.callback([command, &chosen] { chosen.run = [command] { return run_lock(*command); }; });
   CLI::App& unlock = *app.add_subcommand("unlock", "Ask the KMS for a locked mount's keys again");
   unlock.add_option("MOUNTPOINT", command->mountpoint, "Where the store is mounted")->required();
-  add_passphrase_options(unlock, command->passphrase);
+  add_passphrase_options(unlock, command->passphrase, chosen);
   unlock.callback([command, &chosen] { chosen.run = [command] { return run_unlock(*command); }; });
 }
 

@@ -3,9 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
+#include "keystore/cli/environment_pin.h"
 #include "keystore/cli/exit_code.h"
 #include "keystore/kms/tpm2_seal.h"
 #include "mount-tools/commands.h"
@@ -26,8 +29,9 @@ passphrase, 5 keystore missing, 6 keystore of another store, 7 unknown format ve
 denies it, 24 it has no such master key, 25 the master key is disabled, 26 the KMS can't be reached.)";
 
 /// mount(8) calls: mount.fuse.coffer STORE MOUNTPOINT [-sfnv] [-o OPTIONS].
-int mount_helper(int argc, char** argv) {
+int mount_helper(int argc, char** argv, std::shared_ptr<coffer::EnvironmentPin> pin) {
   coffer::MountCommand command;
+  command.passphrase.pin = std::move(pin);
   std::vector<std::string> places;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
@@ -96,12 +100,12 @@ void add_commands(CLI::App& app, coffer::ChosenCommand& chosen) {
   coffer::add_kms_commands(kms, chosen);
 }
 
-int run(int argc, char** argv) {
+int run(int argc, char** argv, std::shared_ptr<coffer::EnvironmentPin> pin) {
   CLI::App app("Coffer: an encrypted filesystem for model weights");
   app.set_version_flag("--version", COFFER_VERSION);
   app.require_subcommand(1);
   app.failure_message(usage_failure);
-  coffer::ChosenCommand chosen;
+  coffer::ChosenCommand chosen{.run = {}, .pin = std::move(pin)};
   add_commands(app, chosen);
   app.footer(kExitCodes);  // after the commands, which would have it in their own help
   try {
@@ -119,12 +123,14 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   coffer::harden_process();
-  coffer::silence_tpm2_library();
   try {
+    auto pin = coffer::EnvironmentPin::take();
+    coffer::silence_tpm2_library();
     const std::string_view name = argc > 0 ? argv[0] : "coffer";
     const std::string_view base = name.substr(name.find_last_of('/') + 1);
-    if (base == "mount.fuse.coffer" || base == "mount.coffer") return mount_helper(argc, argv);
-    return run(argc, argv);
+    if (base == "mount.fuse.coffer" || base == "mount.coffer")
+      return mount_helper(argc, argv, std::move(pin));
+    return run(argc, argv, std::move(pin));
   } catch (const std::bad_alloc&) {
     return coffer::report_failure(
         {coffer::Code::kExhausted, 0, "out of memory, or of memory that may be locked for keys"});

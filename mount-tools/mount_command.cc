@@ -348,7 +348,7 @@ void add_mount_command(CLI::App& app, ChosenCommand& chosen) {
   verb.add_flag("--read-only,-r", command->read_only, "Change nothing; any number may mount so");
   verb.add_flag("--foreground,-f", command->foreground, "Stay in the foreground and log to stderr");
   verb.add_option("--log", command->log_file, "Log to FILE instead of syslog");
-  add_passphrase_options(verb, command->passphrase);
+  add_passphrase_options(verb, command->passphrase, chosen);
   verb.callback([command, &chosen] {
     chosen.run = [command]() -> Result<int> { return run_mount(*command); };
   });

@@ -116,7 +116,7 @@ void add_path_command(CLI::App& app, ChosenCommand& chosen) {
       ->required();
   verb.add_flag("--reverse", options->reverse, "PATH is a backing path, whatever it looks like");
   verb.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.footer(
       "A backing path is one below STORE, or relative to it. Of a path at which nothing stands\n"
       "it says where it would.");

@@ -80,7 +80,7 @@ void add_salvage_command(CLI::App& app, ChosenCommand& chosen) {
   verb.add_flag("--backing", options->backing,
                 "PATH is a backing path, as verify and path show it");
   verb.add_flag("--json", options->json, "What was lost as JSON");
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.footer(
       "The exit code is 0 if all was there and current, else that of the gravest finding.\n"
       "What was moved, deleted, or is older than its record is copied too, and said to be so.");

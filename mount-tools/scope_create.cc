@@ -185,7 +185,7 @@ void add_scope_create_command(CLI::App& scope, ChosenCommand& chosen) {
   verb.add_option("--chunk-size", options->chunk_size, "4k to 1M")->capture_default_str();
   verb.add_flag("--strict", options->flags.strict, kStrictHelp);
   verb.add_flag("--purge", options->flags.purge, kPurgeHelp);
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.callback([options, &chosen] { chosen.run = [options] { return scope_create(*options); }; });
 }
 

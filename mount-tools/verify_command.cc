@@ -138,7 +138,7 @@ void add_verify_command(CLI::App& app, ChosenCommand& chosen) {
   verb.add_flag("--json", options->json, "The findings as JSON");
   verb.add_flag("--repair", options->repair,
                 "Set aside what is beyond use, record as deleted what is gone");
-  add_passphrase_options(verb, options->passphrase);
+  add_passphrase_options(verb, options->passphrase, chosen);
   verb.footer(
       "The exit code is that of the gravest finding, 0 if there is none; notes do not count.\n"
       "Repair destroys nothing: what it sets aside lies in STORE/.coffer/quarantine.");

@@ -159,7 +159,7 @@ void add_verify(CLI::App& audit, const std::shared_ptr<AuditOptions>& options,
   verify.add_flag("--allow-removed", options->allow_removed,
                   "Old files that were removed are no finding");
   verify.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(verify, options->passphrase);
+  add_passphrase_options(verify, options->passphrase, chosen);
   verify.callback(
       [options, &chosen] { chosen.run = [options] { return verify_audit(*options); }; });
 }
@@ -177,7 +177,7 @@ void add_audit_commands(CLI::App& app, ChosenCommand& chosen) {
       "checkpoint", "Print the signed size and root of the log, to be kept elsewhere");
   checkpoint.add_option("STORE", options->store, "The store's directory")->required();
   checkpoint.add_flag("--key", options->key, "The key that others verify it with, instead");
-  add_passphrase_options(checkpoint, options->passphrase);
+  add_passphrase_options(checkpoint, options->passphrase, chosen);
   checkpoint.callback(
       [options, &chosen] { chosen.run = [options] { return print_checkpoint(*options); }; });
 
@@ -185,7 +185,7 @@ void add_audit_commands(CLI::App& app, ChosenCommand& chosen) {
       *audit.add_subcommand("mode", "What happens to an act whose line can't be written");
   mode.add_option("STORE", options->store, "The store's directory")->required();
   mode.add_option("MODE", options->mode, "required (refused) or best-effort (counted)")->required();
-  add_passphrase_options(mode, options->passphrase);
+  add_passphrase_options(mode, options->passphrase, chosen);
   mode.callback(
       [options, &chosen] { chosen.run = [options] { return set_audit_mode(*options); }; });
 
@@ -194,7 +194,7 @@ void add_audit_commands(CLI::App& app, ChosenCommand& chosen) {
   forget.add_option("STORE", options->store, "The store's directory")->required();
   forget.add_option("LOG", options->log, "The log's id, as coffer audit verify prints it")
       ->required();
-  add_passphrase_options(forget, options->passphrase);
+  add_passphrase_options(forget, options->passphrase, chosen);
   forget.callback([options, &chosen] { chosen.run = [options] { return forget_log(*options); }; });
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "keystore/base/result.h"
@@ -13,14 +14,15 @@ class App;
 
 namespace coffer {
 
-/// The verb that the command line names, set by its parser: gives the exit code of a run that is no
-/// failure.
+/// The verb that the command line names, set by its parser.
 struct ChosenCommand {
-  std::function<Result<int>()> run;
+  std::function<Result<int>()> run;     ///< gives the exit code of a run that is no failure
+  std::shared_ptr<EnvironmentPin> pin;  ///< for the verbs that open a keystore; null: none is set
 };
 
 /// `--passphrase-file`, `--passphrase-fd`, for every verb that opens a keystore.
-void add_passphrase_options(CLI::App& verb, PassphraseOptions& options);
+void add_passphrase_options(CLI::App& verb, PassphraseOptions& options,
+                            const ChosenCommand& chosen);
 
 /// The verbs that need the keystore alone. Each of these objects takes more from mount-tools.
 void add_scope_commands(CLI::App& scope, ChosenCommand& chosen);

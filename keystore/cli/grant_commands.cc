@@ -126,7 +126,7 @@ void add_add_command(CLI::App& grant, ChosenCommand& chosen) {
   add.add_option("--purpose", options->purpose, "What for; shown in listings");
   add.add_flag("--deny", options->deny, "Deny: outweighs every grant");
   add.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(add, options->passphrase);
+  add_passphrase_options(add, options->passphrase, chosen);
   add.callback([options, &chosen] { chosen.run = [options] { return add_grant(*options); }; });
 }
 
@@ -135,7 +135,7 @@ void add_revoke_command(CLI::App& grant, ChosenCommand& chosen) {
   CLI::App& revoke = *grant.add_subcommand("revoke", "Revoke a grant");
   revoke.add_option("STORE", options->store, "The store's directory")->required();
   revoke.add_option("ID", options->id, "The grant's id")->required();
-  add_passphrase_options(revoke, options->passphrase);
+  add_passphrase_options(revoke, options->passphrase, chosen);
   revoke.callback(
       [options, &chosen] { chosen.run = [options] { return revoke_grant(*options); }; });
 }

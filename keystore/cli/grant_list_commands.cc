@@ -112,7 +112,7 @@ void add_grant_list_command(CLI::App& grant, ChosenCommand& chosen) {
   list.add_option("PATH", options->path, "Only those of this scope");
   list.add_flag("--all", options->all, "Revoked and expired ones too");
   list.add_flag("--json", options->json, "As JSON, all of them");
-  add_passphrase_options(list, options->passphrase);
+  add_passphrase_options(list, options->passphrase, chosen);
   list.callback([options, &chosen] { chosen.run = [options] { return list_grants(*options); }; });
 }
 
@@ -122,7 +122,7 @@ void add_grant_show_command(CLI::App& grant, ChosenCommand& chosen) {
   show.add_option("STORE", options->store, "The store's directory")->required();
   show.add_option("ID", options->id, "The grant's id")->required();
   show.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(show, options->passphrase);
+  add_passphrase_options(show, options->passphrase, chosen);
   show.callback([options, &chosen] { chosen.run = [options] { return show_grant(*options); }; });
 }
 

@@ -128,7 +128,7 @@ void add_key_commands(CLI::App& key, ChosenCommand& chosen) {
   list.add_option("--scope", options->scope, "Only those of the scope at this path");
   list.add_flag("--files", options->files, "The DEK of each file");
   list.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(list, options->passphrase);
+  add_passphrase_options(list, options->passphrase, chosen);
   list.callback([options, &chosen] { chosen.run = [options] { return list_keys(*options); }; });
 }
 

@@ -18,11 +18,15 @@ Error with_path(Error error, const std::string& path) {
 
 Result<std::unique_ptr<MasterKms>> open_master_of(const KeystorePeek& peek,
                                                   const KeystoreSession::Options& options) {
-  const PassphraseSource passphrase = passphrase_source(options.passphrase);
-  if (!options.by_recovery) return open_master(peek.master, passphrase);
+  const auto open = [&options](const MasterKeyRecord& record) {
+    auto master = open_master(record, passphrase_source(options.passphrase, record.uri));
+    if (options.passphrase.pin) options.passphrase.pin->forget();
+    return master;
+  };
+  if (!options.by_recovery) return open(peek.master);
   if (!peek.recovery)
     return Error{Code::kKeyUnavailable, 0, "the store has no recovery master key"};
-  const auto recovery = TRY(open_master(peek.recovery->master.record, passphrase));
+  const auto recovery = TRY(open(peek.recovery->master.record));
   return std::unique_ptr<MasterKms>(
       TRY(RecoveredKms::open(*recovery, *peek.recovery, peek.store, peek.master)));
 }

@@ -75,7 +75,8 @@ Result<int> check_kms(const KmsOptions& options) {
                        .store = config.store,
                        .policy_key = peek.policy_key,
                        .may_wrap = !options.read_only};
-  const KmsReport report = check_master(trial, passphrase_source(options.passphrase));
+  const KmsReport report =
+      check_master(trial, passphrase_source(options.passphrase, trial.record.uri));
   if (options.json) {
     print_report_json(trial, report);
   } else {
@@ -96,7 +97,7 @@ void add_kms_commands(CLI::App& kms, ChosenCommand& chosen) {
   check.add_flag("--read-only", options->read_only,
                  "As a node that only reads: it need not be able to wrap");
   check.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(check, options->passphrase);
+  add_passphrase_options(check, options->passphrase, chosen);
   check.callback([options, &chosen] { chosen.run = [options] { return check_kms(*options); }; });
 
   add_rewrap_commands(kms, chosen);

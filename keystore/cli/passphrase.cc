@@ -78,8 +78,14 @@ Result<SecretBytes> ask_on_terminal(bool confirm) {
 
 }  // namespace
 
-PassphraseSource passphrase_source(const PassphraseOptions& options) {
-  return [options](bool confirm) -> Result<SecretBytes> {
+Result<SecretBytes> read_passphrase(int fd) {
+  return read_line(fd, "descriptor " + std::to_string(fd));
+}
+
+PassphraseSource passphrase_source(const PassphraseOptions& options, const std::string& uri) {
+  // COFFER_PIN is for tokens: a passphrase is no PIN.
+  const bool pin_is_set = options.pin != nullptr && uri != "passphrase:";
+  return [options, pin_is_set](bool confirm) -> Result<SecretBytes> {
     if (!options.file.empty()) {
       const UniqueFd file(::open(options.file.c_str(), O_RDONLY | O_CLOEXEC));
       if (!file.valid()) {
@@ -87,7 +93,8 @@ PassphraseSource passphrase_source(const PassphraseOptions& options) {
       }
       return read_line(file.get(), options.file);
     }
-    if (options.fd >= 0) return read_line(options.fd, "descriptor " + std::to_string(options.fd));
+    if (options.fd >= 0) return read_passphrase(options.fd);
+    if (pin_is_set) return options.pin->give();
     return ask_on_terminal(confirm);
   };
 }

@@ -43,7 +43,7 @@ Result<std::unique_ptr<MasterKms>> open_other(const RewrapOptions& options,
                                               const std::optional<MasterKeyRecord>& begun) {
   const std::string root = TRY(absolute_path(options.store));
   const std::string uri = TRY(master_uri(options.other, session.config.store, root));
-  const PassphraseSource passphrase = passphrase_source(options.new_passphrase);
+  const PassphraseSource passphrase = passphrase_source(options.new_passphrase, uri);
   if (begun && begun->uri == uri) return open_master(*begun, passphrase);
   return create_master(uri, passphrase);
 }
@@ -180,7 +180,7 @@ void add_recovery_commands(CLI::App& kms, ChosenCommand& chosen) {
   add.add_option("STORE", options->store, "The store's directory")->required();
   add.add_option("URI", options->other, "URI of the recovery master key")->required();
   add_leave_unopenable(add, *options);
-  add_passphrase_options(add, options->passphrase);
+  add_passphrase_options(add, options->passphrase, chosen);
   add.add_option("--new-passphrase-file", options->new_passphrase.file,
                  "Read the passphrase or PIN of the recovery master key from this file");
   add.callback([options, &chosen] { chosen.run = [options] { return add_recovery(*options); }; });
@@ -189,7 +189,7 @@ void add_recovery_commands(CLI::App& kms, ChosenCommand& chosen) {
   CLI::App& remove =
       *recovery.add_subcommand("remove", "From now on the recovery master key opens nothing");
   remove.add_option("STORE", removed->store, "The store's directory")->required();
-  add_passphrase_options(remove, removed->passphrase);
+  add_passphrase_options(remove, removed->passphrase, chosen);
   remove.callback(
       [removed, &chosen] { chosen.run = [removed] { return remove_recovery(*removed); }; });
 }
@@ -217,7 +217,7 @@ void add_rewrap(CLI::App& kms, ChosenCommand& chosen) {
       ->excludes(&all);
   add_leave_unopenable(rewrap_command, *options);
   rewrap_command.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(rewrap_command, options->passphrase);
+  add_passphrase_options(rewrap_command, options->passphrase, chosen);
   rewrap_command.add_option("--new-passphrase-file", options->new_passphrase.file,
                             "Read the passphrase or PIN of the other master key from this file");
   rewrap_command.callback(
@@ -232,7 +232,7 @@ void add_rewrap_commands(CLI::App& kms, ChosenCommand& chosen) {
       *kms.add_subcommand("list", "The store's master keys, and how many of its keys each wraps");
   list.add_option("STORE", listed->store, "The store's directory")->required();
   list.add_flag("--json", listed->json, "As JSON");
-  add_passphrase_options(list, listed->passphrase);
+  add_passphrase_options(list, listed->passphrase, chosen);
   list.callback([listed, &chosen] { chosen.run = [listed] { return list_masters(*listed); }; });
 
   add_rewrap(kms, chosen);

@@ -129,7 +129,7 @@ void add_set_command(CLI::App& scope, ChosenCommand& chosen) {
   set.add_option("PATH", options->scope.path, "The scope's path in the store")->required();
   options->strict_given = set.add_flag("--strict,!--no-strict", options->strict, kStrictHelp);
   options->purge_given = set.add_flag("--purge,!--no-purge", options->purge, kPurgeHelp);
-  add_passphrase_options(set, options->scope.passphrase);
+  add_passphrase_options(set, options->scope.passphrase, chosen);
   set.callback([options, &chosen] { chosen.run = [options] { return set_scope(*options); }; });
 }
 
@@ -151,7 +151,9 @@ std::string scope_path(const PolicySnapshot& snapshot, ScopeId id) {
   return "?";
 }
 
-void add_passphrase_options(CLI::App& verb, PassphraseOptions& options) {
+void add_passphrase_options(CLI::App& verb, PassphraseOptions& options,
+                            const ChosenCommand& chosen) {
+  options.pin = chosen.pin;
   verb.add_option("--passphrase-file", options.file,
                   "Read the passphrase from the first line of FILE");
   verb.add_option("--passphrase-fd", options.fd, "Read the passphrase from descriptor N");
@@ -162,14 +164,14 @@ void add_scope_commands(CLI::App& scope, ChosenCommand& chosen) {
   CLI::App& list = *scope.add_subcommand("list", "List the scopes of a store");
   list.add_option("STORE", options->store, "The store's directory")->required();
   list.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(list, options->passphrase);
+  add_passphrase_options(list, options->passphrase, chosen);
   list.callback([options, &chosen] { chosen.run = [options] { return list_scopes(*options); }; });
 
   CLI::App& show = *scope.add_subcommand("show", "Show one scope");
   show.add_option("STORE", options->store, "The store's directory")->required();
   show.add_option("PATH", options->path, "The scope's path in the store")->required();
   show.add_flag("--json", options->json, "As JSON");
-  add_passphrase_options(show, options->passphrase);
+  add_passphrase_options(show, options->passphrase, chosen);
   show.callback([options, &chosen] { chosen.run = [options] { return show_scope(*options); }; });
 
   add_set_command(scope, chosen);

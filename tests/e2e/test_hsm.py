@@ -10,12 +10,14 @@ from pathlib import Path
 
 from files import random_bytes
 from harness import CofferTest
-from processes import SELF, coffer, need, run, wait_until
+from processes import BINARY, NODE, SELF, Outcome, coffer, need, need_root, run, wait_until
 from stores import Mount, Store
+from test_hardening import children
+from test_lock import found_in
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 PIN = "pin-7531"
-KMS_UNAVAILABLE, WRONG_KEY, INVALID = 26, 4, 2
+KMS_UNAVAILABLE, WRONG_KEY, INVALID, KEY_UNAVAILABLE = 26, 4, 2, 11
 
 
 def make_token() -> None:
@@ -188,3 +190,91 @@ class Tokens(HsmTest):
             self.assertEqual(done.code, INVALID, str(done))
             self.assertNotIn(PIN, done.err)
             self.assertFalse(self.place("other").exists())
+
+
+class PinInTheEnvironment(HsmTest):
+    """COFFER_PIN: of commands and of the mount, and of nothing that they start."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(NODE.pop, "COFFER_PIN", None)
+        NODE["COFFER_PIN"] = PIN
+        self.store = self.new_store(kms="pkcs11:token=models;object=master")
+
+    @staticmethod
+    def without_terminal(*words: str | Path) -> Outcome:
+        return run("setsid", "-w", BINARY, *words, check=False)
+
+    def refused(self, done: Outcome, code: int, words: str) -> None:
+        self.assertEqual(done.code, code, str(done))
+        self.assertIn(words, done.err)
+        # Which it would be if it had been tried again.
+        self.assertNotIn("is used once", done.err)
+        self.assertNotIn(NODE.get("COFFER_PIN") or PIN, done.err)
+
+    def test_a_mount_and_what_it_leaves(self) -> None:
+        need_root()
+        mount = self.new_mount(self.store)
+        (mount.path / "file").write_bytes(b"content")
+        processes = [mount.pid, *children(mount.pid)]
+        self.assertEqual(len(processes), 2)
+        for pid in processes:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            self.assertIn(b"COFFER_STATE_DIR", environment)
+            self.assertNotIn(b"COFFER_PIN", environment)
+            self.assertNotIn(PIN.encode(), environment)
+        self.assertEqual(found_in(processes[1], {"pin": PIN.encode()}), {})
+        for _ in range(2):
+            coffer("lock", mount.path)
+            found = found_in(mount.pid, {"pin": PIN.encode(), "variables": b"COFFER_STATE_DIR"})
+            self.assertEqual(list(found), ["variables"], found)
+            coffer("unlock", mount.path)
+            self.assertEqual((mount.path / "file").read_bytes(), b"content")
+
+    def test_a_locked_mount_does_not_have_it(self) -> None:
+        mount = self.new_mount(self.store)
+        (mount.path / "file").write_bytes(b"content")
+        coffer("lock", mount.path)
+        del NODE["COFFER_PIN"]
+        self.refused(self.without_terminal("unlock", mount.path), KEY_UNAVAILABLE, "no terminal")
+        NODE["COFFER_PIN"] = "1111"
+        self.refused(coffer("unlock", mount.path, check=False), WRONG_KEY, "wrong PIN")
+        self.assertIs(mount.status()["locked"], True)
+        NODE["COFFER_PIN"] = PIN
+        coffer("unlock", mount.path)
+        self.assert_content(mount.path / "file", b"content")
+
+    def test_of_commands(self) -> None:
+        self.store.verify()
+        self.assertNotIn("FAILED", self.store.coffer("kms", "check", self.store.path).out)
+        self.store.coffer("kms", "rewrap", self.store.path, "--all")
+
+    def test_of_mount_helpers(self) -> None:
+        helper = self.place("mount.fuse.coffer")
+        helper.symlink_to(BINARY)
+        at = self.place("mnt")
+        at.mkdir()
+        run(helper, self.store.path, at)
+        self.addCleanup(coffer, "umount", at)
+        self.assertIs(coffer("status", at, "--json").json["locked"], False)
+
+    def test_a_wrong_one_is_tried_once(self) -> None:
+        NODE["COFFER_PIN"] = "1111"
+        self.refused(self.mount_refused(self.store, WRONG_KEY, "wrong PIN"), WRONG_KEY, "wrong PIN")
+        for words in (("verify", self.store.path), ("kms", "rewrap", self.store.path, "--all")):
+            self.refused(coffer(*words, check=False), WRONG_KEY, "wrong PIN")
+
+    def test_an_empty_one(self) -> None:
+        """Is none, and not as if it were not set."""
+        NODE["COFFER_PIN"] = ""
+        self.mount_refused(self.store, KEY_UNAVAILABLE, "COFFER_PIN is set and empty")
+
+    def test_what_is_given_otherwise_comes_first(self) -> None:
+        NODE["COFFER_PIN"] = "1111"
+        self.store.coffer("verify", self.store.path, "--passphrase-file", self.pin_file)
+        self.new_mount(self.store, "-o", f"passphrase_file={self.pin_file}")
+        self.new_store("other", kms=f"pkcs11:token=models;object=master?pin-source={self.pin_file}").verify()
+
+    def test_it_is_no_passphrase(self) -> None:
+        store = self.new_store("other", passphrase=PIN)
+        self.refused(self.without_terminal("verify", store.path), KEY_UNAVAILABLE, "no terminal")

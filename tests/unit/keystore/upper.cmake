@@ -37,5 +37,6 @@ coffer_unit_test(unit_broker
   LINKS coffer_broker coffer_keystore_test_support)
 
 coffer_unit_test(unit_cli
-  SOURCES cli/line_tail_test.cc cli/request_line_test.cc cli/values_test.cc
+  SOURCES cli/environment_pin_test.cc cli/line_tail_test.cc cli/request_line_test.cc cli/values_test.cc
+          ${PROJECT_SOURCE_DIR}/tests/support/memory_scan.cc
   LINKS coffer_cli)
