@@ -33,6 +33,11 @@ Result<AwsCredentials> well_formed(AwsCredentials credentials, const std::string
 
 }  // namespace
 
+bool same_credential(const AwsCredentials& a, const AwsCredentials& b) {
+  return constant_time_equal(a.secret_access_key.expose(), b.secret_access_key.expose()) &&
+         constant_time_equal(a.session_token.expose(), b.session_token.expose());
+}
+
 bool AwsCredentials::is_well_formed() const {
   const auto is_of_id = [](char letter) {
     return (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') ||

@@ -22,6 +22,9 @@ struct AwsCredentials {
   [[nodiscard]] bool is_well_formed() const;
 };
 
+/// True if both sign alike.
+bool same_credential(const AwsCredentials& a, const AwsCredentials& b);
+
 /// Where a node's credentials come from: the chain of AWS's own clients, in its order (environment,
 /// web identity, profile, container, machine). The first that is set up counts, whatever comes of
 /// it. Thread-safe.

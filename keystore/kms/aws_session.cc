@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "keystore/kms/aws_arn.h"
 #include "keystore/kms/aws_sigv4.h"
@@ -14,15 +15,11 @@
 namespace coffer {
 namespace {
 
+using std::chrono::milliseconds;
 using std::chrono::seconds;
-using std::chrono::steady_clock;
 
 /// They are got anew this long before they end, or in the last quarter of their time.
 constexpr seconds kRenewBefore{300};
-/// Others may help where they were taken once; not those that never were.
-constexpr seconds kHopeless{30};
-/// After they could not be got before their end.
-constexpr seconds kPause{15};
 
 /// AWS takes a date that is 5 minutes off; one that is off by more than a day is not only a clock's
 /// fault.
@@ -56,56 +53,24 @@ std::string endpoint_of(const AwsSettings& settings, const std::string& region) 
 
 }  // namespace
 
-struct AwsSession::Held {
-  AwsCredentials credentials;
-  Time since = steady_clock::now();
-  std::atomic<Time> renew_at{Time::max()};
-  Time over_at = Time::max();
-  std::atomic<bool> accepted{false};
-
-  explicit Held(AwsCredentials got) : credentials(std::move(got)) {
-    if (!credentials.lifetime) return;
-    const seconds lifetime = std::clamp(*credentials.lifetime, seconds(0), seconds(1U << 20U));
-    over_at = since + lifetime;
-    renew_at = over_at - std::min(kRenewBefore, lifetime / 4);
-  }
-  [[nodiscard]] bool may_be_stale() const {
-    return accepted || steady_clock::now() >= std::min(over_at, since + kHopeless);
-  }
-};
-
 AwsSession::AwsSession(AwsSettings settings, const std::string& region)
     : settings_(std::move(settings)),
       region_(region),
       endpoint_(endpoint_of(settings_, region)),
       chain_(settings_),
       http_(settings_.http) {}
-AwsSession::~AwsSession() = default;
 
-Result<AwsSession::HeldPtr> AwsSession::get_credentials(Time until) const {
-  return std::make_shared<Held>(TRY(chain_.get(until)));
+Result<AwsSession::Kept::Fresh> AwsSession::get_credentials(Time until) const {
+  AwsCredentials got = TRY(chain_.get(until));
+  Kept::Fresh fresh{.credential = std::move(got), .lifetime = std::nullopt};
+  if (!fresh.credential.lifetime) return fresh;
+  fresh.lifetime = std::clamp(*fresh.credential.lifetime, seconds(0), seconds(1U << 20U));
+  fresh.renew_before = std::min<milliseconds>(kRenewBefore, milliseconds(*fresh.lifetime) / 4);
+  return fresh;
 }
 
-void AwsSession::keep(HeldPtr credentials) {
-  MutexLock lock(mutex_);
-  held_ = std::move(credentials);
-}
-
-Result<AwsSession::HeldPtr> AwsSession::credentials(Time until) {
-  HeldPtr now;
-  {
-    MutexLock lock(mutex_);
-    now = held_;
-  }
-  const auto moment = steady_clock::now();
-  const bool over = now == nullptr || moment >= now->over_at;
-  if (!over && moment < now->renew_at.load()) return now;
-  // One asks; the others go on meanwhile, for they are good for a while yet.
-  if (!over) now->renew_at = moment + kPause;
-  auto got = get_credentials(until);
-  if (!got) return over ? got : now;
-  keep(*got);
-  return got;
+Result<AwsSession::Kept::HeldPtr> AwsSession::credentials(Time until) {
+  return kept_.current([&](const AwsCredentials*) { return get_credentials(until); });
 }
 
 Result<HttpResponse> AwsSession::send(const std::string& operation, const SecretBytes& body,
@@ -150,13 +115,13 @@ bool AwsSession::set_clock_by(const HttpResponse& response, std::int64_t ahead_s
 
 Result<HttpResponse> AwsSession::call(const std::string& operation, const SecretBytes& body,
                                       Time until) {
-  HeldPtr now = TRY(credentials(until));
+  Kept::HeldPtr now = TRY(credentials(until));
   bool clock_was_set = false;
   bool got_anew = false;
   while (true) {
     // As it was when this request was signed: others may set it meanwhile.
     const std::int64_t ahead_s = ahead_s_;
-    auto response = TRY(send(operation, body, now->credentials, ahead_s, until));
+    auto response = TRY(send(operation, body, now->credential, ahead_s, until));
     const std::string name = response.status == 200 ? "" : aws_error_name(response);
     if (!clock_was_set && may_be_about_time(name) && set_clock_by(response, ahead_s)) {
       clock_was_set = true;
@@ -166,22 +131,16 @@ Result<HttpResponse> AwsSession::call(const std::string& operation, const Secret
       if (response.status == 200) now->accepted = true;
       return response;
     }
-    if (got_anew || !now->may_be_stale()) return response;
-    got_anew = true;
-    HeldPtr other = TRY(get_credentials(until));
-    if (constant_time_equal(other->credentials.secret_access_key.expose(),
-                            now->credentials.secret_access_key.expose()) &&
-        constant_time_equal(other->credentials.session_token.expose(),
-                            now->credentials.session_token.expose()))
-      return response;
+    if (std::exchange(got_anew, true)) return response;
+    auto other = TRY(kept_.other_than(now, [&] { return get_credentials(until); }));
+    if (other == nullptr) return response;
     now = std::move(other);
-    keep(now);
   }
 }
 
 Result<std::string> AwsSession::identity(Time until) {
-  const HeldPtr now = TRY(credentials(until));
-  return now->credentials.source + " (access key " + now->credentials.access_key_id + ")";
+  const auto now = TRY(credentials(until));
+  return now->credential.source + " (access key " + now->credential.access_key_id + ")";
 }
 
 std::string aws_error_name(const HttpResponse& response) {

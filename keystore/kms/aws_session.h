@@ -2,14 +2,13 @@
 
 #include <atomic>
 #include <chrono>
-#include <memory>
 #include <string>
 
 #include "keystore/base/clock.h"
-#include "keystore/base/mutex.h"
 #include "keystore/kms/aws_credentials.h"
 #include "keystore/kms/aws_settings.h"
 #include "keystore/kms/http_client.h"
+#include "keystore/kms/kept_credential.h"
 
 namespace coffer {
 
@@ -21,7 +20,6 @@ class AwsSession {
   using Time = std::chrono::steady_clock::time_point;
 
   AwsSession(AwsSettings settings, const std::string& region);
-  ~AwsSession();
 
   /// The answer to `operation` ("Decrypt"), whatever its status: of a refusal, after credentials
   /// were got once more and the clock was set once, where that may help. Else as HttpClient::send
@@ -36,12 +34,10 @@ class AwsSession {
   Result<std::string> identity(Time until);
 
  private:
-  struct Held;
-  using HeldPtr = std::shared_ptr<Held>;
+  using Kept = KeptCredential<AwsCredentials>;
 
-  Result<HeldPtr> credentials(Time until);
-  Result<HeldPtr> get_credentials(Time until) const;
-  void keep(HeldPtr credentials);
+  Result<Kept::HeldPtr> credentials(Time until);
+  Result<Kept::Fresh> get_credentials(Time until) const;
   Result<HttpResponse> send(const std::string& operation, const SecretBytes& body,
                             const AwsCredentials& credentials, std::int64_t ahead_s,
                             Time until) const;
@@ -54,8 +50,7 @@ class AwsSession {
   const HttpClient http_;
   const Clock clock_;
   std::atomic<std::int64_t> ahead_s_{0};  ///< of our clock, as far as AWS told: its own
-  Mutex mutex_;
-  HeldPtr held_ GUARDED_BY(mutex_);
+  Kept kept_;
 };
 
 /// The name of an error, without its namespace ("AccessDeniedException"); empty if the answer has

@@ -1,7 +1,6 @@
 #include "keystore/kms/bearer_token.h"
 
 #include <algorithm>
-#include <atomic>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -14,13 +13,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-/// A new token helps where one is taken no more; not where none ever was.
-constexpr seconds kHopeless{30};
 /// Before its end a token is got anew: in the last tenth of its time, and no earlier than this,
 /// since metadata servers give the old one until about 4 minutes are left.
 constexpr seconds kEarliest{225};
-/// Until a renewal that failed is tried again, and others go on with what there is meanwhile.
-constexpr seconds kBetweenRenewals{10};
 
 /// A number, or the text of one as some servers have it.
 std::optional<seconds> lifetime_of(const nlohmann::json& value) {
@@ -75,77 +70,25 @@ Error oauth_refusal(const HttpResponse& response, const std::string& where) {
   return {Code::kKmsUnavailable, 0, where + " gives no token" + words};
 }
 
-struct BearerTokens::Kept {
-  BearerToken token;
-  Time since;
-  std::atomic<bool> accepted{false};
-
-  Kept(BearerToken got, Time now) : token(std::move(got)), since(now) {}
-  [[nodiscard]] bool is_over(Time now) const {
-    return token.lifetime && now >= since + *token.lifetime;
-  }
-  [[nodiscard]] bool may_be_stale(Time now) const {
-    return accepted || is_over(now) || now >= since + kHopeless;
-  }
-  [[nodiscard]] Time renew_at() const {
-    if (!token.lifetime) return Time::max();
-    const milliseconds lifetime = *token.lifetime;
-    return since + lifetime - std::min<milliseconds>(lifetime / 10, kEarliest);
-  }
-};
-
 BearerTokens::BearerTokens(Source source, Now now)
-    : source_(std::move(source)), now_(std::move(now)) {}
-BearerTokens::~BearerTokens() = default;
+    : source_(std::move(source)), kept_(std::move(now)) {}
 
-Result<BearerTokens::KeptPtr> BearerTokens::get(Time until) const {
-  return std::make_shared<Kept>(TRY(source_(until)), now_());
-}
-
-BearerTokens::KeptPtr BearerTokens::keep(KeptPtr token) {
-  MutexLock lock(mutex_);
-  kept_ = token;
-  renew_at_ = token->renew_at();
-  return token;
-}
-
-Result<BearerTokens::KeptPtr> BearerTokens::current(Time until) {
-  KeptPtr kept;
-  {
-    const Time now = now_();
-    MutexLock lock(mutex_);
-    kept = kept_;
-    const bool usable = kept != nullptr && !kept->is_over(now);
-    if (usable && now < renew_at_) return kept;
-    if (usable) renew_at_ = now + kBetweenRenewals;
-  }
-  auto got = get(until);
-  if (got) return keep(*std::move(got));
-  // It is good for a while yet.
-  if (kept != nullptr && !kept->is_over(now_())) return kept;
-  return got.error();
-}
-
-Result<BearerTokens::KeptPtr> BearerTokens::other_than(const KeptPtr& refused, Time until) {
-  {
-    MutexLock lock(mutex_);
-    if (kept_ != refused) return kept_;
-  }
-  if (!refused->may_be_stale(now_())) return KeptPtr();
-  KeptPtr got = TRY(get(until));
-  if (constant_time_equal(got->token.header.expose(), refused->token.header.expose()))
-    return KeptPtr();
-  return keep(std::move(got));
+Result<BearerTokens::Kept::Fresh> BearerTokens::get(Time until) const {
+  BearerToken token = TRY(source_(until));
+  Kept::Fresh fresh{.credential = std::move(token.header), .lifetime = token.lifetime};
+  if (token.lifetime)
+    fresh.renew_before = std::min<milliseconds>(milliseconds(*token.lifetime) / 10, kEarliest);
+  return fresh;
 }
 
 Result<HttpResponse> BearerTokens::call(const Send& send, Time until) {
   constexpr long kUnauthorized = 401;
-  KeptPtr now = TRY(current(until));
-  auto response = TRY(send(now->token.header));
+  auto now = TRY(kept_.current([&](const SecretBytes*) { return get(until); }));
+  auto response = TRY(send(now->credential));
   if (response.status == kUnauthorized) {
-    now = TRY(other_than(now, until));
+    now = TRY(kept_.other_than(now, [&] { return get(until); }));
     if (now == nullptr) return response;
-    response = TRY(send(now->token.header));
+    response = TRY(send(now->credential));
   }
   if (response.status != kUnauthorized) now->accepted = true;
   return response;

@@ -2,12 +2,11 @@
 
 #include <chrono>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 
-#include "keystore/base/mutex.h"
 #include "keystore/kms/http_client.h"
+#include "keystore/kms/kept_credential.h"
 
 namespace coffer {
 
@@ -38,27 +37,18 @@ class BearerTokens {
   using Now = std::function<Time()>;
 
   explicit BearerTokens(Source source, Now now = std::chrono::steady_clock::now);
-  ~BearerTokens();
 
   /// What `send` says, whatever its status: of a 401, after one more token where a newer one may
   /// help. Errors as those of `send` and of the source.
   Result<HttpResponse> call(const Send& send, Time until);
 
  private:
-  struct Kept;
-  using KeptPtr = std::shared_ptr<Kept>;
+  using Kept = KeptCredential<SecretBytes>;
 
-  Result<KeptPtr> current(Time until);
-  /// Null if there is none.
-  Result<KeptPtr> other_than(const KeptPtr& refused, Time until);
-  Result<KeptPtr> get(Time until) const;
-  KeptPtr keep(KeptPtr token);
+  Result<Kept::Fresh> get(Time until) const;
 
   const Source source_;
-  const Now now_;
-  Mutex mutex_;
-  KeptPtr kept_ GUARDED_BY(mutex_);
-  Time renew_at_ GUARDED_BY(mutex_);
+  Kept kept_;
 };
 
 }  // namespace coffer

@@ -9,11 +9,8 @@
 namespace coffer {
 namespace {
 
+using std::chrono::milliseconds;
 using std::chrono::seconds;
-using std::chrono::steady_clock;
-
-/// A new login helps a token that Vault takes no more; not one that it never took.
-constexpr seconds kHopeless{30};
 
 Result<SecretBytes> checked_role(const std::string& role) {
   if (!is_plain_text(as_bytes(role)))
@@ -21,49 +18,32 @@ Result<SecretBytes> checked_role(const std::string& role) {
   return SecretBytes::copy_of(as_bytes(role));
 }
 
+SecretBytes header_of(Bytes token) { return secret_text({as_bytes("X-Vault-Token: "), token}); }
+
+/// From the answer to a login or renewal.
+Result<KeptCredential<SecretBytes>::Fresh> token_from(HttpResponse response) {
+  const Error odd{Code::kKmsUnavailable, 0,
+                  "Vault answers a login with what is none of its answers"};
+  const auto text = take_secret_member(response.body.expose(), "client_token");
+  if (!text || text->empty() || !is_plain_text(text->expose())) return odd;
+  const auto auth = json_member(json_object(response.body.expose()), "auth");
+  if (!auth.is_object() || !auth.contains("client_token")) return odd;
+  const auto lease = auth.value("lease_duration", nlohmann::json());
+  const auto renewable = auth.value("renewable", nlohmann::json());
+  KeptCredential<SecretBytes>::Fresh made{.credential = header_of(text->expose()),
+                                          .lifetime = std::nullopt};
+  // 0 stands for ever.
+  if (!lease.is_number_unsigned() || lease.get<std::uint64_t>() == 0) return made;
+  made.lifetime = seconds(std::min<std::uint64_t>(lease.get<std::uint64_t>(), 1U << 30U));
+  if (renewable.is_boolean() && renewable.get<bool>())
+    made.renew_before = milliseconds(*made.lifetime) / 2;
+  return made;
+}
+
 }  // namespace
-
-struct VaultSession::Token {
-  SecretBytes header;
-  steady_clock::time_point since = steady_clock::now();
-  std::optional<seconds> lease;
-  bool renewable = false;
-  std::atomic<bool> accepted{false};
-
-  [[nodiscard]] bool is_over() const { return lease && steady_clock::now() >= since + *lease; }
-  [[nodiscard]] bool is_to_renew() const {
-    return lease && renewable && steady_clock::now() >= since + *lease / 2;
-  }
-  [[nodiscard]] bool may_be_stale() const {
-    return accepted || steady_clock::now() >= since + kHopeless;
-  }
-  static TokenPtr of(Bytes token) {
-    auto made = std::make_shared<Token>();
-    made->header = secret_text({as_bytes("X-Vault-Token: "), token});
-    return made;
-  }
-  /// From the answer to a login or renewal.
-  static Result<TokenPtr> from(HttpResponse response) {
-    const Error odd{Code::kKmsUnavailable, 0,
-                    "Vault answers a login with what is none of its answers"};
-    const auto text = take_secret_member(response.body.expose(), "client_token");
-    if (!text || text->empty() || !is_plain_text(text->expose())) return odd;
-    const auto auth = json_member(json_object(response.body.expose()), "auth");
-    if (!auth.is_object() || !auth.contains("client_token")) return odd;
-    const auto lease = auth.value("lease_duration", nlohmann::json());
-    const auto renewable = auth.value("renewable", nlohmann::json());
-    auto made = of(text->expose());
-    // 0 stands for ever.
-    if (lease.is_number_unsigned() && lease.get<std::uint64_t>() > 0)
-      made->lease = seconds(std::min<std::uint64_t>(lease.get<std::uint64_t>(), 1U << 30U));
-    made->renewable = renewable.is_boolean() && renewable.get<bool>();
-    return made;
-  }
-};
 
 VaultSession::VaultSession(VaultSettings settings)
     : settings_(std::move(settings)), http_(settings_.http) {}
-VaultSession::~VaultSession() = default;
 
 Result<HttpResponse> VaultSession::send(HttpRequest request, const std::string& path,
                                         const std::string& name_space, Time until) const {
@@ -93,12 +73,13 @@ Result<SecretBytes> VaultSession::login_body() const {
               TRY(read_secret_line("secret id file", settings_.secret_file, Readers::kOwner)));
 }
 
-Result<VaultSession::TokenPtr> VaultSession::log_in(Time until) {
+Result<VaultSession::Kept::Fresh> VaultSession::log_in(Time until) {
   if (settings_.auth == VaultAuth::kToken) {
-    if (settings_.secret_file.empty())
-      return Token::of(TRY(secret_line("VAULT_TOKEN", settings_.token.expose())).expose());
-    return Token::of(
-        TRY(read_secret_line("token file", settings_.secret_file, Readers::kOwner)).expose());
+    const SecretBytes token =
+        TRY(settings_.secret_file.empty()
+                ? secret_line("VAULT_TOKEN", settings_.token.expose())
+                : read_secret_line("token file", settings_.secret_file, Readers::kOwner));
+    return Kept::Fresh{.credential = header_of(token.expose()), .lifetime = std::nullopt};
   }
   HttpRequest request{.method = "POST", .body = TRY(login_body())};
   const std::string path = "auth/" + settings_.auth_mount + "/login";
@@ -113,67 +94,49 @@ Result<VaultSession::TokenPtr> VaultSession::log_in(Time until) {
                  settings_.address + " refuses the login at " + path + " (" +
                      std::to_string(response.status) + "): " + vault_words(response)};
   }
-  return Token::from(std::move(response));
+  return token_from(std::move(response));
 }
 
-Result<VaultSession::TokenPtr> VaultSession::renew(const Token& token, Time until) {
+Result<VaultSession::Kept::Fresh> VaultSession::renew(const SecretBytes& header, Time until) {
   HttpRequest request{
-      .method = "POST", .secret_header = &token.header, .body = secret_text({as_bytes("{}")})};
+      .method = "POST", .secret_header = &header, .body = secret_text({as_bytes("{}")})};
   auto response =
       TRY(send(std::move(request), "auth/token/renew-self", settings_.name_space, until));
   if (response.status != 200)
     return Error{Code::kKmsDenied, 0, "the token is not renewed: " + vault_words(response)};
-  return Token::from(std::move(response));
+  return token_from(std::move(response));
 }
 
-void VaultSession::keep(TokenPtr token) {
-  MutexLock lock(mutex_);
-  token_ = std::move(token);
-}
-
-Result<VaultSession::TokenPtr> VaultSession::token(Time until) {
-  TokenPtr now;
-  {
-    MutexLock lock(mutex_);
-    now = token_;
+Result<VaultSession::Kept::Fresh> VaultSession::token(const SecretBytes* kept, Time until) {
+  if (kept != nullptr) {
+    auto renewed = renew(*kept, until);
+    if (!renewed && renewed.error().code == Code::kKmsDenied) return log_in(until);
+    return renewed;
   }
-  if (now == nullptr || now->is_over()) {
-    now = TRY(log_in(until));
-    // A token that was handed to us says nothing of its lease; a token's file is another's to
-    // renew.
-    if (settings_.auth == VaultAuth::kToken && settings_.secret_file.empty()) {
-      if (auto renewed = renew(*now, until)) now = *std::move(renewed);
-    }
-    keep(now);
-  } else if (now->is_to_renew()) {
-    auto renewed = renew(*now, until);
-    if (!renewed && renewed.error().code == Code::kKmsDenied) renewed = log_in(until);
-    // It is good for a while yet.
-    if (!renewed) return now;
-    now = *std::move(renewed);
-    keep(now);
-  }
-  return now;
+  auto got = TRY(log_in(until));
+  // A token that was handed to us says nothing of its lease; a token's file is another's to renew.
+  if (settings_.auth != VaultAuth::kToken || !settings_.secret_file.empty()) return got;
+  if (auto renewed = renew(got.credential, until)) return renewed;
+  return got;
 }
 
 Result<HttpResponse> VaultSession::call(const std::string& method, const std::string& path,
                                         const std::string& name_space, SecretBytes body,
                                         Time until) {
   const std::string& where = name_space.empty() ? settings_.name_space : name_space;
-  TokenPtr now = TRY(token(until));
+  auto now = TRY(kept_.current([&](const SecretBytes* kept) { return token(kept, until); }));
   for (bool again = false;; again = true) {
     auto response =
-        TRY(send({.method = method, .secret_header = &now->header, .body = body.clone()}, path,
+        TRY(send({.method = method, .secret_header = &now->credential, .body = body.clone()}, path,
                  where, until));
     if (response.status != 403) {
       now->accepted = true;
       return response;
     }
-    if (again || !now->may_be_stale()) return response;
-    TokenPtr other = TRY(log_in(until));
-    if (constant_time_equal(other->header.expose(), now->header.expose())) return response;
+    if (again) return response;
+    auto other = TRY(kept_.other_than(now, [&] { return log_in(until); }));
+    if (other == nullptr) return response;
     now = std::move(other);
-    keep(now);
   }
 }
 

@@ -1,13 +1,10 @@
 #pragma once
 
-#include <atomic>
 #include <chrono>
-#include <memory>
-#include <optional>
 #include <string>
 
-#include "keystore/base/mutex.h"
 #include "keystore/kms/http_client.h"
+#include "keystore/kms/kept_credential.h"
 #include "keystore/kms/vault_settings.h"
 
 namespace coffer {
@@ -19,7 +16,6 @@ class VaultSession {
   using Time = std::chrono::steady_clock::time_point;
 
   explicit VaultSession(VaultSettings settings);
-  ~VaultSession();
 
   /// The answer to `method` /v1/PATH, whatever its status: of a 403, after one more login where a
   /// newer token may help. `name_space` empty: the node's own. Else as HttpClient::send, and
@@ -35,21 +31,19 @@ class VaultSession {
   [[nodiscard]] const VaultSettings& settings() const { return settings_; }
 
  private:
-  struct Token;
-  using TokenPtr = std::shared_ptr<Token>;
+  using Kept = KeptCredential<SecretBytes>;  ///< of headers
 
-  Result<TokenPtr> token(Time until);
-  Result<TokenPtr> log_in(Time until);
-  Result<TokenPtr> renew(const Token& token, Time until);
+  /// One to use from now on: `kept` renewed, if that is there, or a new one.
+  Result<Kept::Fresh> token(const SecretBytes* kept, Time until);
+  Result<Kept::Fresh> log_in(Time until);
+  Result<Kept::Fresh> renew(const SecretBytes& header, Time until);
   Result<SecretBytes> login_body() const;
   Result<HttpResponse> send(HttpRequest request, const std::string& path,
                             const std::string& name_space, Time until) const;
-  void keep(TokenPtr token);
 
   const VaultSettings settings_;
   const HttpClient http_;
-  Mutex mutex_;
-  TokenPtr token_ GUARDED_BY(mutex_);
+  Kept kept_;
 };
 
 /// What Vault says of a failure ("errors" of its answer), for people: no more than a line, and

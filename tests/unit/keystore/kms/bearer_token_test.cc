@@ -124,6 +124,19 @@ TEST_F(Bearer, ARenewalThatFailsIsNotTriedByEachCall) {
   EXPECT_EQ(call(), "200");
 }
 
+TEST_F(Bearer, AShortOneIsTriedAgainBeforeItIsOver) {
+  lifetime_ = seconds(20);
+  EXPECT_EQ(call(), "200");
+  failing_ = true;
+  now_ += seconds(18);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(call(), "200");
+  EXPECT_EQ(got_, 2);
+  failing_ = false;
+  now_ += seconds(1);
+  EXPECT_EQ(call(), "200");
+  EXPECT_EQ(used_, "3");
+}
+
 TEST_F(Bearer, OneThatWasNeverTakenIsTriedAnewAfterAWhile) {
   least_ = 2;
   EXPECT_EQ(call(), "401");
