@@ -195,6 +195,19 @@ class Tpm(TpmTest):
         found = subprocess.run(["grep", "-rl", PIN, store.path, SELF.home / "state"], capture_output=True, check=False)
         self.assertEqual(found.stdout, b"")
 
+    def test_the_pin_comes_from_the_environment(self) -> None:
+        self.addCleanup(NODE.pop, "COFFER_PIN", None)
+        NODE["COFFER_PIN"] = PIN
+        store = self.new_store(kms="tpm2:pin")
+        mount = self.new_mount(store)
+        (mount.path / "file").write_bytes(b"content")
+        coffer("lock", mount.path)
+        coffer("unlock", mount.path)
+        self.assert_content(mount.path / "file", b"content")
+        mount.umount()
+        NODE["COFFER_PIN"] = "1111"
+        self.refused(store, WRONG_KEY, "wrong PIN")
+
     def test_the_pin_comes_from_a_file(self) -> None:
         pin = self.place("pin")
         pin.touch(mode=0o600)
