@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <string_view>
 
 #include "keystore/base/clock.h"
@@ -44,6 +45,17 @@ bool refuses_batches(const KmipAnswer& answer) {
           failed->failed == KmipReason::kFeatureNotSupported ||
           failed->failed == KmipReason::kOperationNotSupported);
 }
+
+Result<void> check_form(Bytes wrapped) {
+  if (!wrapped.empty() && wrapped[0] != kFormat)
+    return Error{Code::kUnknownVersion, 0, "wrapped key of an unknown version"};
+  if (wrapped.size() != kWrappedSize)
+    return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
+  return {};
+}
+
+Bytes nonce_of(Bytes wrapped) { return wrapped.subspan(1, kKmipNonceSize); }
+Bytes sealed_of(Bytes wrapped) { return wrapped.subspan(1 + kKmipNonceSize); }
 
 std::string in_words(KmipReason reason) {
   return "reason " + std::to_string(static_cast<std::uint32_t>(reason));
@@ -187,8 +199,8 @@ Result<KmipAnswer> KmipKms::ask_decrypt(Bytes nonce, Bytes aad, Bytes sealed, Ti
   return client_.ask(items, until);
 }
 
-Result<SecretBytes> KmipKms::decrypted(const KmipAnswer& answer) const {
-  auto plain = kmip_decrypted(answer.results()[0].payload, place_.uid);
+Result<SecretBytes> KmipKms::decrypted(const KmipResult& result) const {
+  auto plain = kmip_decrypted(result.payload, place_.uid);
   if (!plain) return not_understood();
   return *std::move(plain);
 }
@@ -216,7 +228,7 @@ Result<void> KmipKms::check_fingerprint(Time until) {
   const auto answer = TRY(ask_decrypt(kFingerprintNonce, kFingerprintAad, *sealed, until));
   const KmipResult* const failed = answer.failure();
   if (failed == nullptr) {
-    const SecretBytes plain = TRY(decrypted(answer));
+    const SecretBytes plain = TRY(decrypted(answer.results()[0]));
     if (!equal(plain.expose(), ByteVector(kFingerprintPlain))) return not_understood();
     return {};
   }
@@ -278,25 +290,65 @@ Result<std::vector<ByteVector>> KmipKms::wrap_all(std::span<const KeyInPlace> ke
 /// Servers have no common word for a wrong tag (General Failure, Cryptographic Failure, Invalid
 /// Field): what they refuse twice, and between the two decrypt the fingerprint, is altered or
 /// moved.
-Result<SecretBytes> KmipKms::unwrap(Bytes wrapped, const KeyContext& context) {
-  if (!wrapped.empty() && wrapped[0] != kFormat)
-    return Error{Code::kUnknownVersion, 0, "wrapped key of an unknown version"};
-  if (wrapped.size() != kWrappedSize)
-    return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
-  const Time until = deadline();
-  const auto aad = context.encode();
-  const Bytes nonce = wrapped.subspan(1, kKmipNonceSize);
-  const Bytes sealed = wrapped.subspan(1 + kKmipNonceSize);
+Result<SecretBytes> KmipKms::unwrap_by(const WrappedInPlace& key, Time until) {
+  TRY(check_form(key.wrapped));
+  const auto aad = key.context.encode();
   for (bool again = false;; again = true) {
-    const auto answer = TRY(ask_decrypt(nonce, aad, sealed, until));
+    const auto answer = TRY(ask_decrypt(nonce_of(key.wrapped), aad, sealed_of(key.wrapped), until));
     const KmipResult* const failed = answer.failure();
-    if (failed == nullptr) return check_unwrapped(TRY(decrypted(answer)));
+    if (failed == nullptr) return check_unwrapped(TRY(decrypted(answer.results()[0])));
     if (again && kmip_is_ambiguous(*failed->failed))
       return Error{Code::kCorrupt, 0, "wrapped key does not authenticate"};
     const Error cause = cause_of(*failed, KmipOperation::kDecrypt, until);
     if (cause.code != Code::kKmsUnavailable || !kmip_is_ambiguous(*failed->failed)) return cause;
     TRY(check_fingerprint(until));
   }
+}
+
+Result<SecretBytes> KmipKms::unwrap(Bytes wrapped, const KeyContext& context) {
+  return unwrap_by({wrapped, context}, deadline());
+}
+
+Result<std::vector<SecretBytes>> KmipKms::unwrap_some(std::span<const WrappedInPlace> keys,
+                                                      Time until) {
+  std::vector<KmipRequestItem> items;
+  for (const WrappedInPlace& each : keys) {
+    items.push_back(kmip_decrypt(place_.uid, nonce_of(each.wrapped), each.context.encode(),
+                                 sealed_of(each.wrapped)));
+  }
+  const KmipAnswer answer = TRY(client_.ask(items, until));
+  if (refuses_batches(answer)) takes_batches_ = false;
+  std::vector<SecretBytes> unwrapped;
+  for (const KmipResult& result : answer.results()) {
+    if (result.failed) break;
+    unwrapped.push_back(TRY(check_unwrapped(TRY(decrypted(result)))));
+  }
+  return unwrapped;
+}
+
+/// The one that a server stops at is asked for by itself, which tells why, and the rest after it.
+Result<std::vector<SecretBytes>> KmipKms::unwrap_all(std::span<const WrappedInPlace> keys) {
+  const Time until = deadline();
+  for (const WrappedInPlace& each : keys) TRY(check_form(each.wrapped));
+  std::vector<SecretBytes> unwrapped;
+  while (unwrapped.size() < keys.size()) {
+    const auto rest = keys.subspan(unwrapped.size());
+    if (rest.size() > 1 && takes_batches_) {
+      auto some = TRY(unwrap_some(rest, until));
+      std::ranges::move(some, std::back_inserter(unwrapped));
+    }
+    if (unwrapped.size() < keys.size())
+      unwrapped.push_back(TRY(unwrap_by(keys[unwrapped.size()], until)));
+  }
+  return unwrapped;
+}
+
+/// KMIP has no such operation: they come here.
+Result<std::vector<ByteVector>> KmipKms::rewrap_all(std::span<const WrappedInPlace> keys) {
+  const std::vector<SecretBytes> unwrapped = TRY(unwrap_all(keys));
+  std::vector<KeyInPlace> placed;
+  for (std::size_t i = 0; i < keys.size(); ++i) placed.push_back({&unwrapped[i], keys[i].context});
+  return wrap_all(placed);
 }
 
 Result<std::vector<KmsFact>> KmipKms::inspect() {

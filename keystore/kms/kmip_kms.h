@@ -33,6 +33,8 @@ class KmipKms final : public MasterKms {
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override;
+  Result<std::vector<SecretBytes>> unwrap_all(std::span<const WrappedInPlace> keys) override;
+  Result<std::vector<ByteVector>> rewrap_all(std::span<const WrappedInPlace> keys) override;
   [[nodiscard]] std::size_t batch_size() const override { return takes_batches_ ? 64 : 1; }
   [[nodiscard]] MasterKeyRecord describe() const override { return {uri_, version_, ""}; }
   Result<std::vector<KmsFact>> inspect() override;
@@ -48,11 +50,14 @@ class KmipKms final : public MasterKms {
   Result<void> check_fingerprint(Time until);
   Result<ByteVector> wrap_by(const SecretBytes& key, const KeyContext& context, Time until);
   Result<std::vector<ByteVector>> wrap_one_by_one(std::span<const KeyInPlace> keys, Time until);
+  Result<SecretBytes> unwrap_by(const WrappedInPlace& key, Time until);
+  /// Of `keys`, which are well formed, as many from the first as one request has opened.
+  Result<std::vector<SecretBytes>> unwrap_some(std::span<const WrappedInPlace> keys, Time until);
   /// Ciphertext and tag.
   Result<ByteVector> encrypt(Bytes nonce, Bytes aad, Bytes plain, Time until);
   /// The answer, which may be a failure.
   Result<KmipAnswer> ask_decrypt(Bytes nonce, Bytes aad, Bytes sealed, Time until);
-  [[nodiscard]] Result<SecretBytes> decrypted(const KmipAnswer& answer) const;
+  [[nodiscard]] Result<SecretBytes> decrypted(const KmipResult& result) const;
   [[nodiscard]] Result<ByteVector> encrypted(const KmipResult& result, Bytes nonce,
                                              std::size_t length) const;
   /// Of a failure, as far as its reason and the key's state tell; kKmsUnavailable if they do not.

@@ -60,7 +60,7 @@ class MasterKms {
   virtual Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) = 0;
   /// Many at once, in their order; or the first error. One after the other unless overridden.
   virtual Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys);
-  /// How many keys one call of the KMS can wrap.
+  /// How many keys one call of the KMS can wrap, unwrap or rewrap.
   [[nodiscard]] virtual std::size_t batch_size() const { return 1; }
   /// kCorrupt if `wrapped` was altered or belongs to another context, kWrongKey if the master key
   /// is another one. Of both: kKmsDenied, kKmsKeyMissing, kKmsKeyDisabled; kKmsUnavailable if it

@@ -131,9 +131,9 @@ Result<SecretBytes> from_secret_base64url(Bytes text) {
   return from_secret_base64(padded.expose());
 }
 
-Result<SecretBytes> take_secret_member(MutableBytes json, std::string_view name) {
-  const Error malformed{Code::kInvalid, 0, "no such member in the JSON, or more than one"};
-  std::optional<MutableBytes> found;
+Result<std::vector<SecretBytes>> take_secret_members(MutableBytes json, std::string_view name) {
+  const Error malformed{Code::kInvalid, 0, "no such member in the JSON, or no string in it"};
+  std::vector<SecretBytes> found;
   for (std::size_t at = 0; at < json.size(); ++at) {
     if (json[at] != '"') continue;
     const auto end = end_of_string(json, at + 1);
@@ -143,16 +143,21 @@ Result<SecretBytes> take_secret_member(MutableBytes json, std::string_view name)
     const std::size_t colon = skip_space(json, *end + 1);
     if (!named || colon >= json.size() || json[colon] != ':') continue;
     const std::size_t quote = skip_space(json, colon + 1);
-    if (found || quote >= json.size() || json[quote] != '"') return malformed;
+    if (quote >= json.size() || json[quote] != '"') return malformed;
     const auto value_end = end_of_string(json, quote + 1);
     if (!value_end) return malformed;
-    found = json.subspan(quote + 1, *value_end - quote - 1);
+    const MutableBytes value = json.subspan(quote + 1, *value_end - quote - 1);
+    found.push_back(SecretBytes::copy_of(value));
+    std::ranges::fill(value, std::uint8_t{'*'});
     at = *value_end;
   }
-  if (!found) return malformed;
-  SecretBytes secret = SecretBytes::copy_of(*found);
-  std::ranges::fill(*found, std::uint8_t{'*'});
-  return secret;
+  return found;
+}
+
+Result<SecretBytes> take_secret_member(MutableBytes json, std::string_view name) {
+  auto found = TRY(take_secret_members(json, name));
+  if (found.size() == 1) return std::move(found.front());
+  return Error{Code::kInvalid, 0, "no such member in the JSON, or more than one"};
 }
 
 Result<SecretBytes> take_secret_if_there(MutableBytes json, std::string_view name) {

@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "keystore/crypto/secret_bytes.h"
 
@@ -37,6 +38,10 @@ Result<SecretBytes> from_secret_pem(Bytes text, std::string_view label);
 /// The caller checks there that it was where it should be. Escapes are not undone. kInvalid if
 /// there is no such member, more than one, or one with another value.
 Result<SecretBytes> take_secret_member(MutableBytes json, std::string_view name);
+
+/// Likewise of all members of that name, in their order; there may be none. kInvalid if one has
+/// another value than a string, or some string does not end.
+Result<std::vector<SecretBytes>> take_secret_members(MutableBytes json, std::string_view name);
 
 /// Likewise, or empty where `json` does not hold the name.
 Result<SecretBytes> take_secret_if_there(MutableBytes json, std::string_view name);

@@ -77,6 +77,13 @@ void add_identity(std::vector<KmsFact>& facts, const HttpResponse& self) {
   if (policies.is_array()) facts.push_back({"policies", policies.dump()});
 }
 
+Result<std::vector<SecretBytes>> wrapped_requests(std::span<const WrappedInPlace> keys) {
+  std::vector<SecretBytes> items;
+  for (const WrappedInPlace& each : keys)
+    items.push_back(TRY(wrapped_request(each.wrapped, each.context)));
+  return items;
+}
+
 }  // namespace
 
 Result<VaultKeyUri> VaultKeyUri::parse(const std::string& uri) {
@@ -128,8 +135,7 @@ Result<std::unique_ptr<VaultKms>> VaultKms::open(const std::string& uri,
   return master;
 }
 
-Error VaultKms::failure(const HttpResponse& response, const std::string& path) const {
-  const std::string words = vault_words(response);
+Error VaultKms::failure(long status, const std::string& words, const std::string& path) const {
   const auto says = [&words](std::string_view what) {
     return words.find(what) != std::string::npos;
   };
@@ -138,28 +144,28 @@ Error VaultKms::failure(const HttpResponse& response, const std::string& path) c
   };
   if (says("message authentication failed") || says("invalid ciphertext"))
     return {Code::kCorrupt, 0, "wrapped key does not authenticate"};
-  if (response.status == 403) {
+  if (status == 403) {
     return error(Code::kKmsDenied, "Vault refuses " + path +
                                        " (403): the token has run out, or its policy does not "
                                        "allow it; see keystore/VAULT.md");
   }
-  const std::string status = " (" + std::to_string(response.status) + ")";
-  if (is_trouble_of_vaults(response.status))
-    return error(Code::kKmsUnavailable, "Vault can't answer now" + status + ": " + words);
-  if (response.status == 404 || says("encryption key not found") || says("policy not found"))
-    return error(Code::kKmsKeyMissing, "no such key is there" + status + " " + words);
+  const std::string number = " (" + std::to_string(status) + ")";
+  if (is_trouble_of_vaults(status))
+    return error(Code::kKmsUnavailable, "Vault can't answer now" + number + ": " + words);
+  if (status == 404 || says("encryption key not found") || says("policy not found"))
+    return error(Code::kKmsKeyMissing, "no such key is there" + number + " " + words);
   if (says("too old") || says("disallowed by policy")) {
     return error(Code::kKmsKeyDisabled,
                  "the version that wrapped this is below the key's min_decryption_version");
   }
-  return error(Code::kKmsUnavailable, "Vault answers " + path + " with" + status + " " + words);
+  return error(Code::kKmsUnavailable, "Vault answers " + path + " with" + number + " " + words);
 }
 
 Result<VaultKey> VaultKms::read_key() {
   const std::string path = place_.mount + "/keys/" + place_.name;
   const auto response = TRY(session_.call("GET", path, place_.name_space, {}, deadline()));
   if (response.status != 200) {
-    Error error = failure(response, path);
+    Error error = failure(response.status, vault_words(response), path);
     if (error.code == Code::kKmsKeyMissing)
       error.context += "; make one: vault write -f " + path + " type=aes256-gcm96 derived=true";
     return error;
@@ -201,20 +207,41 @@ Result<std::string> VaultKms::check_key(const std::string& version) {
 Result<HttpResponse> VaultKms::ask(const std::string& operation, SecretBytes body) {
   const std::string path = place_.mount + "/" + operation + "/" + place_.name;
   auto response = TRY(session_.call("POST", path, place_.name_space, std::move(body), deadline()));
-  if (response.status != 200) return failure(response, path);
+  if (response.status != 200) return failure(response.status, vault_words(response), path);
   return response;
 }
 
-Result<ByteVector> VaultKms::wrapped_from(const nlohmann::json& result) const {
-  const auto sealed = result.value("ciphertext", nlohmann::json());
-  if (!sealed.is_string() || !is_vault_ciphertext(sealed.get<std::string>()))
-    return not_understood(uri_);
-  return ByteWriter().le(kFormat).text(sealed.get<std::string>()).take();
+Result<VaultResults> VaultKms::ask_batch(const std::string& operation,
+                                         std::span<const SecretBytes> items) {
+  const std::string path = place_.mount + "/" + operation + "/" + place_.name;
+  auto response =
+      TRY(session_.call("POST", path, place_.name_space, vault_batch_request(items), deadline()));
+  auto results = VaultResults::from(response.body.expose(), items.size());
+  if (!results && response.status == 200) return not_understood(uri_);
+  if (!results) return failure(response.status, vault_words(response), path);
+  if (!results->failure.empty()) return failure(response.status, results->failure, path);
+  if (response.status != 200) return failure(response.status, vault_words(response), path);
+  return *std::move(results);
+}
+
+Result<ByteVector> VaultKms::wrapped_from(const std::string& ciphertext) const {
+  if (!is_vault_ciphertext(ciphertext)) return not_understood(uri_);
+  return ByteWriter().le(kFormat).text(ciphertext).take();
+}
+
+Result<std::vector<ByteVector>> VaultKms::wrapped_by(const std::string& operation,
+                                                     std::span<const SecretBytes> items) {
+  const VaultResults results = TRY(ask_batch(operation, items));
+  std::vector<ByteVector> wrapped;
+  for (const std::string& ciphertext : results.ciphertexts)
+    wrapped.push_back(TRY(wrapped_from(ciphertext)));
+  return wrapped;
 }
 
 Result<ByteVector> VaultKms::wrap(const SecretBytes& key, const KeyContext& context) {
   TRY(check_wrappable(key));
-  return wrapped_from(data_of(TRY(ask("encrypt", wrap_request(key, context)))));
+  return wrapped_from(
+      json_text(data_of(TRY(ask("encrypt", wrap_request(key, context)))), "ciphertext"));
 }
 
 Result<std::vector<ByteVector>> VaultKms::wrap_all(std::span<const KeyInPlace> keys) {
@@ -223,23 +250,7 @@ Result<std::vector<ByteVector>> VaultKms::wrap_all(std::span<const KeyInPlace> k
     TRY(check_wrappable(*each.key));
     items.push_back(wrap_request(*each.key, each.context));
   }
-  std::vector<Bytes> parts = {as_bytes("{\"batch_input\":[")};
-  for (const SecretBytes& item : items) {
-    if (parts.size() > 1) parts.push_back(as_bytes(","));
-    parts.push_back(item.expose());
-  }
-  parts.push_back(as_bytes("]}"));
-  const auto response = TRY(ask("encrypt", secret_text(parts)));
-  const auto data = data_of(response);
-  const auto results = data.value("batch_results", nlohmann::json());
-  if (!results.is_array() || results.size() != keys.size()) return not_understood(uri_);
-  std::vector<ByteVector> wrapped;
-  for (const auto& result : results) {
-    // An item's "error" is for people; one alone would be a 400.
-    if (!result.is_object()) return not_understood(uri_);
-    wrapped.push_back(TRY(wrapped_from(result)));
-  }
-  return wrapped;
+  return wrapped_by("encrypt", items);
 }
 
 Result<SecretBytes> VaultKms::unwrap(Bytes wrapped, const KeyContext& context) {
@@ -252,8 +263,25 @@ Result<SecretBytes> VaultKms::unwrap(Bytes wrapped, const KeyContext& context) {
   return check_unwrapped(*std::move(key));
 }
 
+Result<std::vector<SecretBytes>> VaultKms::unwrap_all(std::span<const WrappedInPlace> keys) {
+  const VaultResults results = TRY(ask_batch("decrypt", TRY(wrapped_requests(keys))));
+  std::vector<SecretBytes> unwrapped;
+  for (const SecretBytes& text : results.plaintexts) {
+    auto key = from_secret_base64(text.expose());
+    if (!key) return not_understood(uri_);
+    unwrapped.push_back(TRY(check_unwrapped(*std::move(key))));
+  }
+  if (unwrapped.size() != keys.size()) return not_understood(uri_);
+  return unwrapped;
+}
+
 Result<ByteVector> VaultKms::rewrap(Bytes wrapped, const KeyContext& context) {
-  return wrapped_from(data_of(TRY(ask("rewrap", TRY(wrapped_request(wrapped, context))))));
+  return wrapped_from(
+      json_text(data_of(TRY(ask("rewrap", TRY(wrapped_request(wrapped, context))))), "ciphertext"));
+}
+
+Result<std::vector<ByteVector>> VaultKms::rewrap_all(std::span<const WrappedInPlace> keys) {
+  return wrapped_by("rewrap", TRY(wrapped_requests(keys)));
 }
 
 std::string VaultKms::version_of(Bytes wrapped) const {

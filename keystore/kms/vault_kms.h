@@ -1,11 +1,11 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "keystore/kms/host_and_port.h"
 #include "keystore/kms/master_kms.h"
+#include "keystore/kms/vault_batch.h"
 #include "keystore/kms/vault_key.h"
 #include "keystore/kms/vault_session.h"
 
@@ -35,8 +35,10 @@ class VaultKms final : public MasterKms {
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override;
+  Result<std::vector<SecretBytes>> unwrap_all(std::span<const WrappedInPlace> keys) override;
   [[nodiscard]] std::size_t batch_size() const override { return 256; }
   Result<ByteVector> rewrap(Bytes wrapped, const KeyContext& context) override;
+  Result<std::vector<ByteVector>> rewrap_all(std::span<const WrappedInPlace> keys) override;
   [[nodiscard]] std::string version_of(Bytes wrapped) const override;
   Result<std::string> newest_version() override;
   [[nodiscard]] MasterKeyRecord describe() const override;
@@ -49,8 +51,12 @@ class VaultKms final : public MasterKms {
   Result<std::string> check_key(const std::string& version);
   /// A POST to Transit; the answer is one of 200.
   Result<HttpResponse> ask(const std::string& operation, SecretBytes body);
-  [[nodiscard]] Result<ByteVector> wrapped_from(const nlohmann::json& result) const;
-  [[nodiscard]] Error failure(const HttpResponse& response, const std::string& path) const;
+  /// The answer to a POST of many items: one result for each, in their order, and no failure.
+  Result<VaultResults> ask_batch(const std::string& operation, std::span<const SecretBytes> items);
+  Result<std::vector<ByteVector>> wrapped_by(const std::string& operation,
+                                             std::span<const SecretBytes> items);
+  [[nodiscard]] Result<ByteVector> wrapped_from(const std::string& ciphertext) const;
+  [[nodiscard]] Error failure(long status, const std::string& words, const std::string& path) const;
 
   const std::string uri_;
   const VaultKeyUri place_;

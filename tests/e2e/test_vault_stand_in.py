@@ -56,6 +56,43 @@ class StandIn(unittest.TestCase):
         with self.assertRaisesRegex(exceptions.InvalidRequest, "encryption key not found"):
             self.opened(second)
 
+    def test_many_at_once(self) -> None:
+        transit = self.root.secrets.transit
+        other = base64.b64encode(b"another").decode()
+
+        def items(answer: dict) -> list[dict]:
+            return answer["data"]["batch_results"]
+
+        def answered(body: dict) -> tuple[int, dict]:
+            """An answer other than 200 as it is: hvac would raise, and forget what was opened."""
+            answer = self.root.adapter.request("post", "/v1/transit/decrypt/master", raise_exception=False, json=body)
+            return answer.status_code, answer.json()
+
+        sealed = items(transit.encrypt_data("master", PLAIN, context=CONTEXT, batch_input=[
+            {"plaintext": PLAIN, "context": CONTEXT, "reference": "a"}, {"plaintext": PLAIN, "context": other}]))
+        self.assertEqual([item["reference"] for item in sealed], ["a", ""])
+        both = [{"ciphertext": sealed[0]["ciphertext"], "context": CONTEXT, "reference": "a"},
+                {"ciphertext": sealed[1]["ciphertext"], "context": other, "reference": "b"}]
+        opened = items(transit.decrypt_data("master", "", batch_input=both))
+        self.assertEqual([(item["plaintext"], item["reference"]) for item in opened], [(PLAIN, "a"), (PLAIN, "b")])
+        transit.rotate_key("master")
+        again = items(transit.rewrap_data("master", "", batch_input=both))
+        self.assertTrue(all(item["ciphertext"].startswith("vault:v2:") for item in again))
+
+        both[1]["context"] = CONTEXT
+        failed = {"plaintext": "", "error": "cipher: message authentication failed", "reference": "b"}
+        with self.assertRaises(exceptions.InvalidRequest):
+            transit.decrypt_data("master", "", batch_input=both)
+        opened = {"plaintext": PLAIN, "reference": "a"}
+        for asked, status in ((None, 400), (202, 202)):
+            said, answer = answered({"batch_input": both, "partial_failure_response_code": asked})
+            self.assertEqual((said, items(answer)), (status, [opened, failed]))
+        both[0]["context"] = other
+        self.assertEqual(answered({"batch_input": both, "partial_failure_response_code": 202})[0], 400)
+        self.assertEqual(len([item for item in items(transit.rewrap_data("master", "", batch_input=both)) if "error" in item]), 2)
+        with self.assertRaisesRegex(exceptions.InvalidRequest, "missing batch input"):
+            transit.decrypt_data("master", "", batch_input=[])
+
     def test_what_is_altered(self) -> None:
         sealed = self.sealed()
         with self.assertRaisesRegex(exceptions.InvalidRequest, "message authentication failed"):

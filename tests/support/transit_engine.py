@@ -33,6 +33,15 @@ class Refused(Exception):
         self.errors = list(errors)
 
 
+class Answered(Exception):
+    """With a status of HTTP other than 200, and an answer."""
+
+    def __init__(self, status: int, answer: dict) -> None:
+        super().__init__(answer)
+        self.status = status
+        self.answer = answer
+
+
 def _decoded(body: dict, name: str) -> bytes:
     try:
         return base64.b64decode(body.get(name) or "", validate=True)
@@ -116,6 +125,13 @@ class Key:
         except InvalidTag as failure:
             raise Refused(400, "cipher: message authentication failed") from failure
         return base64.b64encode(plain).decode()
+
+    def do(self, what: str, body: dict) -> dict:
+        """What an answer to encrypt, decrypt or rewrap holds."""
+        if what == "decrypt":
+            return {"plaintext": self.decrypt(body)}
+        plain = body if what == "encrypt" else {**body, "plaintext": self.decrypt(body)}
+        return {"ciphertext": self.encrypt(plain), "key_version": self.latest}
 
 
 @dataclass
@@ -333,22 +349,18 @@ class Vault:
         if what == "keys" and method in ("POST", "PUT") and not action:
             return self._make_key(place, name, body)
         if key is None and what == "encrypt":
-            self._make_key(place, name, {"derived": bool(body.get("context"))})
+            item = (body.get("batch_input") or [body])[0]
+            self._make_key(place, name, {"derived": bool(item.get("context"))})
             key = self.keys[place]
         if key is None:
             raise Refused(404) if method == "GET" else Refused(400, "encryption key not found")
         if what == "keys":
             return self._change_key(method, place, key, action, body)
-        if what == "encrypt":
-            if "batch_input" in body:
-                return _data({"batch_results": [{"ciphertext": key.encrypt(item), "key_version": key.latest}
-                                                for item in body["batch_input"]]})
-            return _data({"ciphertext": key.encrypt(body), "key_version": key.latest})
-        if what == "decrypt":
-            return _data({"plaintext": key.decrypt(body)})
-        if what == "rewrap":
-            return _data({"ciphertext": key.encrypt({**body, "plaintext": key.decrypt(body)}), "key_version": key.latest})
-        raise Refused(404, "unsupported path")
+        if what not in ("encrypt", "decrypt", "rewrap"):
+            raise Refused(404, "unsupported path")
+        if "batch_input" in body:
+            return _batch(what, key, body)
+        return _data(key.do(what, body))
 
     def _make_key(self, place: str, name: str, body: dict) -> Any:
         if place in self.keys:
@@ -385,6 +397,24 @@ class Vault:
         else:
             raise Refused(404)
         return _data(key.describe())
+
+
+def _batch(what: str, key: Key, body: dict) -> dict:
+    """Of rewrap it is 200 whatever failed, of the others what partial_failure_response_code says where some failed, and some did not."""
+    if not body["batch_input"]:
+        raise Refused(400, "missing batch input to process")
+    results = []
+    for item in body["batch_input"]:
+        try:
+            result = key.do(what, item)
+        except Refused as refused:
+            result = ({"plaintext": ""} if what == "decrypt" else {}) | {"error": refused.errors[0]}
+        results.append(result | {"reference": item.get("reference") or ""})
+    answer = _data({"batch_results": results})
+    failed = sum("error" in result for result in results)
+    if failed == 0 or what == "rewrap":
+        return answer
+    raise Answered(400 if failed == len(results) else int(body.get("partial_failure_response_code") or 400), answer)
 
 
 def _data(data: dict) -> dict:

@@ -23,7 +23,7 @@ from typing import Any
 
 import http_stand_in
 from http_stand_in import Troubles
-from transit_engine import Key, Refused, Vault
+from transit_engine import Answered, Key, Refused, Vault
 from transit_pki import make_pki, sign_jwt
 
 ROOT_TOKEN = "hvs.root-token-of-the-test"
@@ -51,6 +51,8 @@ class Handler(http_stand_in.Handler):
                                              self.headers.get("X-Vault-Token") or "", self.headers.get("X-Vault-Namespace") or "", peer)
                 self.server.save()
             self.answer(204 if said is None else 200, said)
+        except Answered as answered:
+            self.answer(answered.status, answered.answer)
         except Refused as refused:
             self.answer(refused.status, {"errors": refused.errors})
 

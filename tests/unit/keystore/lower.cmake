@@ -27,17 +27,17 @@ coffer_unit_test(unit_db
 coffer_unit_test(unit_kms
   SOURCES kms/aws_answers_test.cc kms/aws_credentials_test.cc kms/aws_kms_test.cc kms/aws_server.cc
           kms/aws_session_test.cc kms/aws_sigv4_test.cc kms/aws_trouble.cc kms/azure_answers_test.cc
-          kms/azure_kms_test.cc kms/azure_login_test.cc kms/azure_place_test.cc kms/azure_server.cc kms/azure_trouble.cc
-          kms/bearer_token_test.cc kms/bounded_kms_test.cc kms/crc32c_test.cc kms/gcp_answers_test.cc
-          kms/gcp_kms_test.cc kms/gcp_login_test.cc kms/gcp_server.cc kms/gcp_trouble.cc kms/hsm_trouble.cc
-          kms/http_client_test.cc kms/key_context_test.cc kms/key_file_test.cc kms/kmip_client_test.cc
-          kms/kmip_kms_test.cc kms/kmip_server.cc kms/kmip_trouble.cc kms/kms_check_test.cc
-          kms/kms_trouble_page_test.cc kms/kms_trouble_test.cc kms/local_trouble.cc kms/master_kms_contract.cc
-          kms/passphrase_test.cc kms/patient_kms_test.cc kms/pkcs11_test.cc kms/secret_text_test.cc
-          kms/secrets_in_memory_test.cc kms/soft_token.cc kms/soft_tpm.cc kms/stand_in_process.cc
-          kms/tpm2_bus_test.cc kms/tpm2_record_test.cc kms/tpm2_test.cc kms/tpm_trouble.cc
-          kms/transit_server.cc kms/ttlv_test.cc kms/vault_kms_test.cc kms/vault_session_test.cc
-          kms/vault_trouble.cc
+          kms/azure_kms_test.cc kms/azure_login_test.cc kms/azure_place_test.cc kms/azure_server.cc
+          kms/azure_trouble.cc kms/bearer_token_test.cc kms/bounded_kms_test.cc kms/crc32c_test.cc
+          kms/gcp_answers_test.cc kms/gcp_kms_test.cc kms/gcp_login_test.cc kms/gcp_server.cc
+          kms/gcp_trouble.cc kms/hsm_trouble.cc kms/http_client_test.cc kms/key_context_test.cc
+          kms/key_file_test.cc kms/kmip_batch_test.cc kms/kmip_client_test.cc kms/kmip_kms_test.cc
+          kms/kmip_server.cc kms/kmip_trouble.cc kms/kms_check_test.cc kms/kms_trouble_page_test.cc
+          kms/kms_trouble_test.cc kms/local_trouble.cc kms/master_kms_contract.cc kms/passphrase_test.cc
+          kms/patient_kms_test.cc kms/pkcs11_test.cc kms/secret_text_test.cc kms/secrets_in_memory_test.cc
+          kms/soft_token.cc kms/soft_tpm.cc kms/stand_in_process.cc kms/tpm2_bus_test.cc
+          kms/tpm2_record_test.cc kms/tpm2_test.cc kms/tpm_trouble.cc kms/transit_server.cc kms/ttlv_test.cc
+          kms/vault_batch_test.cc kms/vault_kms_test.cc kms/vault_session_test.cc kms/vault_trouble.cc
           ${PROJECT_SOURCE_DIR}/tests/support/keystore_fake_kms.cc
           ${PROJECT_SOURCE_DIR}/tests/support/memory_scan.cc
           ${PROJECT_SOURCE_DIR}/tests/support/privileges.cc

@@ -97,6 +97,28 @@ TEST(SecretText, AMemberThatMayNotBeThere) {
   EXPECT_EQ(take("a"), "none");
 }
 
+TEST(SecretText, TakesAllMembersOfTheName) {
+  std::string json;
+  const auto take = [&json](std::string text) {
+    json = std::move(text);
+    const auto found = take_secret_members(
+        {reinterpret_cast<std::uint8_t*>(json.data()), json.size()}, "plaintext");
+    if (!found) return std::string("none");
+    std::string all;
+    for (const SecretBytes& each : *found) all += text_of(each) + ";";
+    return all;
+  };
+  EXPECT_EQ(
+      take(R"([{"plaintext":"ab"},{"error":"plaintext"},{"plaintext": ""},{"plaintext":"c"}])"),
+      "ab;;c;");
+  EXPECT_EQ(json,
+            R"([{"plaintext":"**"},{"error":"plaintext"},{"plaintext": ""},{"plaintext":"*"}])");
+  EXPECT_EQ(take(R"({"errors":[]})"), "");
+  EXPECT_EQ(take(""), "");
+  for (const char* const odd : {R"([{"plaintext":"a"},{"plaintext":1}])", R"([{"plaintext":"a)"})
+    EXPECT_EQ(take(odd), "none") << odd;
+}
+
 TEST(SecretText, EscapesOfJson) {
   const auto undone = [](std::string_view text) {
     const auto plain = without_escapes(as_bytes(text));

@@ -192,7 +192,8 @@ TEST_F(SecretsInMemory, WhatATpmUnseals) {
   }
 }
 
-/// Through requests, answers, libcurl and TLS: a key both ways, and the token.
+/// Through requests, answers, libcurl and TLS: keys both ways, one by one and many at once, and the
+/// token.
 TEST_F(SecretsInMemory, KeysOnTheirWayToVault) {
   if (!testing::have_transit_server()) COFFER_SKIP("no Python with cryptography");
   keep_freed = false;
@@ -201,13 +202,25 @@ TEST_F(SecretsInMemory, KeysOnTheirWayToVault) {
   server.use_approle(3600);
   const auto master = VaultKms::open(server.uri(), "");
   ASSERT_TRUE(master.ok()) << master.error().message();
-  const SecretBytes throwaway = SecretBytes::random(32);
-  ASSERT_TRUE((*master)->unwrap(*(*master)->wrap(throwaway, {}), {}).ok());
+  const auto there_and_back = [&](const SecretBytes& key) {
+    const auto alone = (*master)->wrap(key, {});
+    ASSERT_TRUE(alone.ok()) << alone.error().message();
+    ASSERT_TRUE((*master)->unwrap(*alone, {}).ok());
+    const KeyInPlace keys[] = {{&key, {}}, {&key, {}}};
+    const auto wrapped = (*master)->wrap_all(keys);
+    ASSERT_TRUE(wrapped.ok()) << wrapped.error().message();
+    WrappedInPlace both[] = {{(*wrapped)[0], {}}, {(*wrapped)[1], {}}};
+    ASSERT_TRUE((*master)->unwrap_all(both).ok());
+    // Of which one is refused, and the other in the answer all the same.
+    both[0].context.scope = ScopeId{9};
+    ASSERT_FALSE((*master)->unwrap_all(both).ok());
+    server.trouble("half", "/decrypt/");
+    ASSERT_FALSE((*master)->unwrap_all(both).ok());
+  };
+  there_and_back(SecretBytes::random(32));
   keep_freed = true;
   const SecretBytes key = SecretBytes::random(32);
-  const auto wrapped = (*master)->wrap(key, {});
-  ASSERT_TRUE(wrapped.ok()) << wrapped.error().message();
-  ASSERT_TRUE((*master)->unwrap(*wrapped, {}).ok());
+  there_and_back(key);
   const SecretBytes text = to_secret_base64(key.expose());
   EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(key.expose().first(16))), 0U) << "the key";
   EXPECT_EQ(count_in_ordinary_memory(HiddenNeedle(text.expose().first(20))), 0U) << "as text";
@@ -350,7 +363,10 @@ TEST_F(SecretsInMemory, KeysOnTheirWayToAKmipServer) {
     const KeyInPlace keys[] = {{&key, {}}, {&key, {}}};
     const auto wrapped = (*master)->wrap_all(keys);
     ASSERT_TRUE(wrapped.ok()) << wrapped.error().message();
-    ASSERT_TRUE((*master)->unwrap((*wrapped)[0], {}).ok());
+    WrappedInPlace both[] = {{(*wrapped)[0], {}}, {(*wrapped)[1], {}}};
+    ASSERT_TRUE((*master)->unwrap_all(both).ok());
+    both[1].context.scope = ScopeId{9};
+    ASSERT_FALSE((*master)->unwrap_all(both).ok());
     const auto alone = (*master)->wrap(key, {});
     ASSERT_TRUE(alone.ok()) << alone.error().message();
     ASSERT_TRUE((*master)->unwrap(*alone, {}).ok());

@@ -1,0 +1,56 @@
+#include "keystore/kms/vault_batch.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "keystore/kms/json_answer.h"
+#include "keystore/kms/secret_text.h"
+
+namespace coffer {
+namespace {
+
+/// Older Vaults put no reference beside a result.
+bool is_in_place(const nlohmann::json& result, std::size_t number) {
+  if (!result.is_object()) return false;
+  const auto reference = json_member(result, "reference");
+  return reference.is_null() || reference == "" || reference == std::to_string(number);
+}
+
+}  // namespace
+
+SecretBytes vault_batch_request(std::span<const SecretBytes> items) {
+  std::vector<std::string> references;
+  for (std::size_t i = 0; i < items.size(); ++i)
+    references.push_back((i == 0 ? "{\"reference\":\"" : ",{\"reference\":\"") + std::to_string(i) +
+                         "\",");
+  std::vector<Bytes> parts = {as_bytes("{\"batch_input\":[")};
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    parts.push_back(as_bytes(references[i]));
+    parts.push_back(items[i].expose().subspan(1));  // after its brace
+  }
+  parts.push_back(as_bytes("]}"));
+  return secret_text(parts);
+}
+
+std::optional<VaultResults> VaultResults::from(MutableBytes body, std::size_t asked) {
+  auto plaintexts = take_secret_members(body, "plaintext");
+  if (!plaintexts) {
+    std::ranges::fill(body, std::uint8_t{' '});
+    return std::nullopt;
+  }
+  const auto results = json_member(json_member(json_object(body), "data"), "batch_results");
+  if (!results.is_array() || results.size() != asked) return std::nullopt;
+  VaultResults out{.plaintexts = *std::move(plaintexts), .ciphertexts = {}, .failure = {}};
+  std::size_t with_plaintext = 0;
+  for (const auto& result : results) {
+    if (!is_in_place(result, out.ciphertexts.size())) return std::nullopt;
+    if (result.contains("plaintext")) ++with_plaintext;
+    out.ciphertexts.push_back(json_text(result, "ciphertext"));
+    if (out.failure.empty()) out.failure = without_secrets(json_text(result, "error"));
+  }
+  // Else one of them was elsewhere, and they are not in the results' order.
+  if (with_plaintext != out.plaintexts.size()) return std::nullopt;
+  return out;
+}
+
+}  // namespace coffer
