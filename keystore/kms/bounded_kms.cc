@@ -70,8 +70,12 @@ Result<ByteVector> BoundedKms::wrap(const SecretBytes& key, const KeyContext& co
       [copy, context](MasterKms& master) { return master.wrap(*copy, context); });
 }
 
-Result<std::vector<ByteVector>> BoundedKms::wrap_batch(std::span<const KeyInPlace> keys) const {
-  // A call may outlive us, and those who gave us the keys.
+// A call may outlive us, and those who gave us the keys: hence the copies.
+
+template <typename T>
+Result<std::vector<T>> BoundedKms::batch(
+    std::span<const KeyInPlace> keys,
+    Result<std::vector<T>> (MasterKms::*call)(std::span<const KeyInPlace>)) const {
   struct Copies {
     std::vector<SecretBytes> keys;
     std::vector<KeyInPlace> placed;
@@ -82,31 +86,57 @@ Result<std::vector<ByteVector>> BoundedKms::wrap_batch(std::span<const KeyInPlac
     copies->keys.push_back(each.key->clone());
     copies->placed.push_back({&copies->keys.back(), each.context});
   }
-  auto wrapped = TRY(in_time<std::vector<ByteVector>>(
-      [copies](MasterKms& master) { return master.wrap_all(copies->placed); }));
-  if (wrapped.size() == keys.size()) return wrapped;
-  return Error{Code::kKmsUnavailable, 0, master_->describe().uri + ": not all keys were wrapped"};
+  return in_time<std::vector<T>>(
+      [copies, call](MasterKms& master) { return (master.*call)(copies->placed); });
+}
+
+template <typename T>
+Result<std::vector<T>> BoundedKms::batch(
+    std::span<const WrappedInPlace> keys,
+    Result<std::vector<T>> (MasterKms::*call)(std::span<const WrappedInPlace>)) const {
+  struct Copies {
+    std::vector<ByteVector> wrapped;
+    std::vector<WrappedInPlace> placed;
+  };
+  const auto copies = std::make_shared<Copies>();
+  copies->wrapped.reserve(keys.size());
+  for (const WrappedInPlace& each : keys) {
+    copies->wrapped.emplace_back(each.wrapped.begin(), each.wrapped.end());
+    copies->placed.push_back({copies->wrapped.back(), each.context});
+  }
+  return in_time<std::vector<T>>(
+      [copies, call](MasterKms& master) { return (master.*call)(copies->placed); });
+}
+
+template <typename T, typename Key>
+Result<std::vector<T>> BoundedKms::in_batches(
+    std::span<const Key> keys,
+    Result<std::vector<T>> (MasterKms::*call)(std::span<const Key>)) const {
+  const std::size_t size = std::max<std::size_t>(1, master_->batch_size());
+  std::vector<T> all(keys.size());
+  TRY(beside_each_other((keys.size() + size - 1) / size, [&](std::size_t i) -> Result<void> {
+    const auto asked = keys.subspan(i * size, std::min(size, keys.size() - i * size));
+    auto some = TRY(batch<T>(asked, call));
+    if (some.size() != asked.size()) {
+      return Error{Code::kKmsUnavailable, 0,
+                   master_->describe().uri + ": not all keys were answered for"};
+    }
+    std::ranges::move(some, all.begin() + static_cast<std::ptrdiff_t>(i * size));
+    return {};
+  }));
+  return all;
 }
 
 Result<std::vector<ByteVector>> BoundedKms::wrap_all(std::span<const KeyInPlace> keys) {
-  const std::size_t batch = std::max<std::size_t>(1, master_->batch_size());
-  std::vector<ByteVector> wrapped(keys.size());
-  TRY(beside_each_other((keys.size() + batch - 1) / batch, [&](std::size_t i) -> Result<void> {
-    const std::size_t from = i * batch;
-    auto some = TRY(wrap_batch(keys.subspan(from, std::min(batch, keys.size() - from))));
-    std::move(some.begin(), some.end(), wrapped.begin() + static_cast<std::ptrdiff_t>(from));
-    return {};
-  }));
-  return wrapped;
+  return in_batches(keys, &MasterKms::wrap_all);
 }
 
 Result<std::vector<SecretBytes>> BoundedKms::unwrap_all(std::span<const WrappedInPlace> keys) {
-  std::vector<SecretBytes> unwrapped(keys.size());
-  TRY(beside_each_other(keys.size(), [&](std::size_t i) -> Result<void> {
-    unwrapped[i] = TRY(unwrap(keys[i].wrapped, keys[i].context));
-    return {};
-  }));
-  return unwrapped;
+  return in_batches(keys, &MasterKms::unwrap_all);
+}
+
+Result<std::vector<ByteVector>> BoundedKms::rewrap_all(std::span<const WrappedInPlace> keys) {
+  return in_batches(keys, &MasterKms::rewrap_all);
 }
 
 Result<SecretBytes> BoundedKms::unwrap(Bytes wrapped, const KeyContext& context) {
@@ -117,15 +147,6 @@ Result<SecretBytes> BoundedKms::unwrap(Bytes wrapped, const KeyContext& context)
 Result<ByteVector> BoundedKms::rewrap(Bytes wrapped, const KeyContext& context) {
   return in_time<ByteVector>([copy = ByteVector(wrapped.begin(), wrapped.end()),
                               context](MasterKms& master) { return master.rewrap(copy, context); });
-}
-
-Result<std::vector<ByteVector>> BoundedKms::rewrap_all(std::span<const WrappedInPlace> keys) {
-  std::vector<ByteVector> wrapped(keys.size());
-  TRY(beside_each_other(keys.size(), [&](std::size_t i) -> Result<void> {
-    wrapped[i] = TRY(rewrap(keys[i].wrapped, keys[i].context));
-    return {};
-  }));
-  return wrapped;
 }
 
 std::string BoundedKms::version_of(Bytes wrapped) const { return master_->version_of(wrapped); }

@@ -32,7 +32,20 @@ class BoundedKms final : public MasterKms {
  private:
   template <typename T>
   Result<T> in_time(std::function<Result<T>(MasterKms&)> call) const;
-  [[nodiscard]] Result<std::vector<ByteVector>> wrap_batch(std::span<const KeyInPlace> keys) const;
+  /// What `call` makes of copies of `keys`, one for each.
+  template <typename T>
+  [[nodiscard]] Result<std::vector<T>> batch(
+      std::span<const KeyInPlace> keys,
+      Result<std::vector<T>> (MasterKms::*call)(std::span<const KeyInPlace>)) const;
+  template <typename T>
+  [[nodiscard]] Result<std::vector<T>> batch(
+      std::span<const WrappedInPlace> keys,
+      Result<std::vector<T>> (MasterKms::*call)(std::span<const WrappedInPlace>)) const;
+  /// As few batches as can be, several of them at once.
+  template <typename T, typename Key>
+  [[nodiscard]] Result<std::vector<T>> in_batches(
+      std::span<const Key> keys,
+      Result<std::vector<T>> (MasterKms::*call)(std::span<const Key>)) const;
 
   const std::shared_ptr<MasterKms> master_;
   const CallBound bound_;

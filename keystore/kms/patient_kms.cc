@@ -76,6 +76,14 @@ Result<std::vector<ByteVector>> PatientKms::wrap_all(std::span<const KeyInPlace>
   return ask<std::vector<ByteVector>>([&] { return master_->wrap_all(keys); });
 }
 
+Result<std::vector<SecretBytes>> PatientKms::unwrap_all(std::span<const WrappedInPlace> keys) {
+  return ask<std::vector<SecretBytes>>([&] { return master_->unwrap_all(keys); });
+}
+
+Result<std::vector<ByteVector>> PatientKms::rewrap_all(std::span<const WrappedInPlace> keys) {
+  return ask<std::vector<ByteVector>>([&] { return master_->rewrap_all(keys); });
+}
+
 Result<ByteVector> PatientKms::rewrap(Bytes wrapped, const KeyContext& context) {
   return ask<ByteVector>([&] { return master_->rewrap(wrapped, context); });
 }

@@ -27,7 +27,9 @@ class PatientKms final : public MasterKms {
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override;
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override;
   Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override;
+  Result<std::vector<SecretBytes>> unwrap_all(std::span<const WrappedInPlace> keys) override;
   Result<ByteVector> rewrap(Bytes wrapped, const KeyContext& context) override;
+  Result<std::vector<ByteVector>> rewrap_all(std::span<const WrappedInPlace> keys) override;
   [[nodiscard]] std::string version_of(Bytes wrapped) const override;
   Result<std::string> newest_version() override;
   [[nodiscard]] std::size_t batch_size() const override { return master_->batch_size(); }

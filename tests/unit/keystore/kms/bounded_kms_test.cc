@@ -83,16 +83,19 @@ class BatchKms final : public MasterKms {
     return fake_.wrap(key, context);
   }
   Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override {
-    EXPECT_LE(keys.size(), batch_);
-    ++calls;
-    const unsigned now = ++under_way_;
-    for (unsigned most = most_at_once;
-         most < now && !most_at_once.compare_exchange_weak(most, now);)
-      ;
-    std::this_thread::sleep_for(1ms);
-    --under_way_;
+    note(keys.size());
     if (loses_some) return std::vector<ByteVector>(keys.size() - 1);
     return MasterKms::wrap_all(keys);
+  }
+  Result<std::vector<SecretBytes>> unwrap_all(std::span<const WrappedInPlace> keys) override {
+    note(keys.size());
+    if (loses_some) return std::vector<SecretBytes>(keys.size() + 1);
+    return MasterKms::unwrap_all(keys);
+  }
+  Result<std::vector<ByteVector>> rewrap_all(std::span<const WrappedInPlace> keys) override {
+    note(keys.size());
+    if (loses_some) return std::vector<ByteVector>();
+    return MasterKms::rewrap_all(keys);
   }
   [[nodiscard]] std::size_t batch_size() const override { return batch_; }
   Result<SecretBytes> unwrap(Bytes wrapped, const KeyContext& context) override {
@@ -105,6 +108,17 @@ class BatchKms final : public MasterKms {
   std::atomic<bool> loses_some = false;
 
  private:
+  void note(std::size_t keys) {
+    EXPECT_LE(keys, batch_);
+    ++calls;
+    const unsigned now = ++under_way_;
+    for (unsigned most = most_at_once;
+         most < now && !most_at_once.compare_exchange_weak(most, now);)
+      ;
+    std::this_thread::sleep_for(1ms);
+    --under_way_;
+  }
+
   const std::size_t batch_;
   std::atomic<unsigned> under_way_ = 0;
   FakeKms fake_;
@@ -118,6 +132,12 @@ class ManyKeys : public BoundedKmsTest {
       placed_.push_back({&keys_[i], context_});
       placed_.back().context.version = KeyVersion{i};
     }
+  }
+  [[nodiscard]] std::vector<WrappedInPlace> in_place(const std::vector<ByteVector>& wrapped) const {
+    std::vector<WrappedInPlace> placed;
+    for (std::size_t i = 0; i < wrapped.size(); ++i)
+      placed.push_back({wrapped[i], placed_[i].context});
+    return placed;
   }
   void expect_in_order(MasterKms& master, const std::vector<ByteVector>& wrapped) const {
     ASSERT_EQ(wrapped.size(), placed_.size());
@@ -145,6 +165,40 @@ TEST_F(ManyKeys, AreWrappedInTheirOrderByAsFewCallsAsCanBe) {
   EXPECT_TRUE(BoundedKms(fake_, 60s).wrap_all({})->empty());
 }
 
+TEST_F(ManyKeys, AreUnwrappedAndWrappedAnewInTheirOrderByAsFewCallsAsCanBe) {
+  for (const std::size_t batch : {1U, 7U, 100U, 1000U}) {
+    const auto master = std::make_shared<BatchKms>(batch);
+    BoundedKms bounded(master, 60s);
+    const std::vector<ByteVector> wrapped = bounded.wrap_all(placed_).value();
+    master->calls = 0;
+    const auto fresh = bounded.rewrap_all(in_place(wrapped));
+    ASSERT_TRUE(fresh.ok()) << fresh.error().message();
+    EXPECT_EQ(master->calls, (100 + batch - 1) / batch);
+    EXPECT_NE(*fresh, wrapped);
+    expect_in_order(bounded, *fresh);
+    master->calls = 0;
+    const auto keys = bounded.unwrap_all(in_place(*fresh));
+    ASSERT_TRUE(keys.ok()) << keys.error().message();
+    EXPECT_EQ(master->calls, (100 + batch - 1) / batch);
+    ASSERT_EQ(keys->size(), 100U);
+    for (std::size_t i = 0; i < 100; ++i)
+      EXPECT_TRUE(constant_time_equal((*keys)[i].expose(), keys_[i].expose())) << i;
+    EXPECT_LE(master->most_at_once, 8U);
+  }
+  EXPECT_TRUE(BoundedKms(fake_, 60s).unwrap_all({})->empty());
+  EXPECT_TRUE(BoundedKms(fake_, 60s).rewrap_all({})->empty());
+}
+
+TEST_F(ManyKeys, OneThatDoesNotUnwrapIsTheErrorOfAll) {
+  const auto master = std::make_shared<BatchKms>(7);
+  BoundedKms bounded(master, 60s);
+  const std::vector<ByteVector> wrapped = bounded.wrap_all(placed_).value();
+  auto keys = in_place(wrapped);
+  keys[50].context.scope = ScopeId{9};
+  EXPECT_EQ(bounded.unwrap_all(keys).error().code, Code::kCorrupt);
+  EXPECT_EQ(bounded.rewrap_all(keys).error().code, Code::kCorrupt);
+}
+
 TEST_F(ManyKeys, SeveralCallsAreUnderWayAtOnce) {
   BoundedKms bounded(fake_, 60s);
   fake_->hold();
@@ -162,10 +216,14 @@ TEST_F(ManyKeys, OneErrorIsTheErrorOfAll) {
   EXPECT_LE(fake_->wraps(), 50U + 8U);
 }
 
-TEST_F(ManyKeys, AnAnswerThatIsTooShortIsNone) {
+TEST_F(ManyKeys, AnAnswerOfAnotherLengthIsNone) {
   const auto master = std::make_shared<BatchKms>(10);
+  BoundedKms bounded(master, 60s);
+  const std::vector<ByteVector> wrapped = bounded.wrap_all(placed_).value();
   master->loses_some = true;
-  EXPECT_EQ(BoundedKms(master, 60s).wrap_all(placed_).error().code, Code::kKmsUnavailable);
+  EXPECT_EQ(bounded.wrap_all(placed_).error().code, Code::kKmsUnavailable);
+  EXPECT_EQ(bounded.unwrap_all(in_place(wrapped)).error().code, Code::kKmsUnavailable);
+  EXPECT_EQ(bounded.rewrap_all(in_place(wrapped)).error().code, Code::kKmsUnavailable);
 }
 
 TEST_F(ManyKeys, NobodyWaitsForThemWithoutEnd) {

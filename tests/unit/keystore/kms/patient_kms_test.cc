@@ -55,6 +55,14 @@ TEST_F(PatientKmsTest, TriesAgainUntilThereIsAnAnswer) {
   ASSERT_TRUE(unwrapped.ok());
   EXPECT_TRUE(constant_time_equal(unwrapped->expose(), key_.expose()));
   EXPECT_EQ(late_->calls, 10U);
+  const std::vector<WrappedInPlace> both = {{*wrapped, context_}, {*wrapped, context_}};
+  late_->calls = 0;
+  late_->failures = 3;
+  ASSERT_TRUE(patient.unwrap_all(both).ok());
+  EXPECT_EQ(late_->calls, 5U) << "two that were answered";
+  late_->calls = 0;
+  ASSERT_TRUE(patient.rewrap_all(both).ok());
+  EXPECT_EQ(late_->calls, 7U) << "two of each kind";
   EXPECT_EQ(patient.describe().version, late_->describe().version);
 }
 
