@@ -17,6 +17,7 @@ Error moved_meanwhile() {
 
 std::vector<WrappedInPlace> in_place(const std::vector<WrappedKey>& keys) {
   std::vector<WrappedInPlace> placed;
+  placed.reserve(keys.size());
   for (const WrappedKey& each : keys) placed.push_back({each.wrapped, each.context});
   return placed;
 }
@@ -139,7 +140,7 @@ Result<MasterKeys::Coverage> MasterKeys::coverage() {
   return coverage;
 }
 
-Result<MasterKeys::Progress> MasterKeys::rewrap(bool all, GoOn go_on) {
+Result<MasterKeys::Progress> MasterKeys::rewrap(bool all, const GoOn& go_on) {
   const MasterKeyRecord primary = TRY(keyring_.primary());
   const std::string newest = all ? "" : TRY(keyring_.master_.newest_version());
   if (newest.empty() && !all) {
@@ -150,7 +151,7 @@ Result<MasterKeys::Progress> MasterKeys::rewrap(bool all, GoOn go_on) {
                      "another master key)"};
   }
   const std::uint64_t all_keys = TRY(count_keys());
-  Run run{.go_on = std::move(go_on), .progress = {.keys = all_keys}};
+  Run run{.go_on = go_on, .progress = {.keys = all_keys}};
   TRY(rewrap_keys(newest, run));
   if (!run.stopped) TRY(rewrap_deks(newest, run));
   run.progress.complete = !run.stopped;
@@ -190,6 +191,7 @@ Result<void> MasterKeys::rewrap_deks(const std::string& newest, Run& run) {
       return !newest.empty() && keyring_.master_.version_of(dek.key.wrapped) == newest;
     });
     std::vector<WrappedKey> keys;
+    keys.reserve(page.size());
     for (const WrappedDek& dek : page) keys.push_back(dek.key);
     const MasterKeyRecord primary = TRY(keyring_.primary());
     const auto make = [this](const auto& some) { return rewrapped(keyring_.master_, some); };
@@ -219,7 +221,7 @@ Result<std::optional<MasterKeyRecord>> MasterKeys::standing_by(MasterRole role) 
   return std::optional<MasterKeyRecord>(row->record);
 }
 
-Result<MasterKeys::Progress> MasterKeys::move_to(MasterKms& next, GoOn go_on) {
+Result<MasterKeys::Progress> MasterKeys::move_to(MasterKms& next, const GoOn& go_on) {
   const MasterId id = TRY(begin_move(next.describe()));
   TRY(remove_stale_copies());
   const Copies copies{.id = id, .role = MasterRole::kNext, .make = [&](const auto& keys) {
@@ -380,7 +382,7 @@ Result<bool> MasterKeys::finish_move(MasterId id, const std::set<FileId>& left) 
   return true;
 }
 
-Result<MasterKeys::Progress> MasterKeys::set_recovery(MasterKms& recovery, GoOn go_on) {
+Result<MasterKeys::Progress> MasterKeys::set_recovery(MasterKms& recovery, const GoOn& go_on) {
   const RecoveryKey key = TRY(begin_recovery(recovery));
   TRY(remove_stale_copies());
   const auto make = [&](const std::vector<WrappedKey>& keys) -> Result<std::vector<ByteVector>> {
@@ -392,7 +394,7 @@ Result<MasterKeys::Progress> MasterKeys::set_recovery(MasterKms& recovery, GoOn 
   };
   const Copies copies{.id = key.master.id, .role = MasterRole::kRecovery, .make = make};
   const std::uint64_t all_keys = TRY(count_keys());
-  Run run{.go_on = std::move(go_on), .progress = {.keys = all_keys}};
+  Run run{.go_on = go_on, .progress = {.keys = all_keys}};
   TRY(copy_keys(copies, run));
   if (!run.stopped) TRY(copy_deks(copies, run));
   run.progress.complete = !run.stopped;

@@ -49,7 +49,7 @@ class MasterKeys {
 
   /// Wraps by the primary's newest version whatever an older one has wrapped; with `all`, all.
   /// kUnsupported if the KMS tells no versions and it is not `all`.
-  Result<Progress> rewrap(bool all, GoOn go_on);
+  Result<Progress> rewrap(bool all, const GoOn& go_on);
 
   /// The master key that the store is on its way to, if it is.
   Result<std::optional<MasterKeyRecord>> next() { return standing_by(MasterRole::kNext); }
@@ -57,10 +57,10 @@ class MasterKeys {
   Result<std::optional<MasterKeyRecord>> recovery() { return standing_by(MasterRole::kRecovery); }
   /// Moves the store to another master key. kExists if it is the primary, kBusy if the store is on
   /// its way to yet another one.
-  Result<Progress> move_to(MasterKms& next, GoOn go_on);
+  Result<Progress> move_to(MasterKms& next, const GoOn& go_on);
   /// Gives the store a recovery master key, which is asked to wrap one key now and nothing later,
   /// or makes the copies that are missing for the one it has. kExists if it has another one.
-  Result<Progress> set_recovery(MasterKms& recovery, GoOn go_on);
+  Result<Progress> set_recovery(MasterKms& recovery, const GoOn& go_on);
   /// kNotFound if it has none.
   Result<void> remove_recovery();
   /// Stays with the primary. kNotFound if the store is not on its way to another.

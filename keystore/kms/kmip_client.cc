@@ -85,7 +85,7 @@ void KmipClient::put_back(ConnectionPtr connection) {
 
 Result<KmipAnswer> KmipClient::exchange(Connection& connection,
                                         std::span<const KmipRequestItem> items, Time until) const {
-  const auto tls = [this](Result<void> outcome) -> Result<void> {
+  const auto tls = [this](const Result<void>& outcome) -> Result<void> {
     if (!outcome) return failure(outcome.error());
     return {};
   };

@@ -21,9 +21,9 @@ bool is_in_place(const nlohmann::json& result, std::size_t number) {
 SecretBytes vault_batch_request(std::span<const SecretBytes> items) {
   std::vector<std::string> references;
   for (std::size_t i = 0; i < items.size(); ++i)
-    references.push_back((i == 0 ? "{\"reference\":\"" : ",{\"reference\":\"") + std::to_string(i) +
-                         "\",");
-  std::vector<Bytes> parts = {as_bytes("{\"batch_input\":[")};
+    references.push_back((i == 0 ? R"({"reference":")" : R"(,{"reference":")") + std::to_string(i) +
+                         R"(",)");
+  std::vector<Bytes> parts = {as_bytes(R"({"batch_input":[)")};
   for (std::size_t i = 0; i < items.size(); ++i) {
     parts.push_back(as_bytes(references[i]));
     parts.push_back(items[i].expose().subspan(1));  // after its brace

@@ -78,7 +78,7 @@ bool is_vault_ciphertext(std::string_view text) {
   if (!text.starts_with(kPrefix)) return false;
   text.remove_prefix(kPrefix.size());
   const std::size_t colon = text.find(':');
-  if (colon == std::string_view::npos || colon > 9) return false;
+  if (colon > 9) return false;  // or none
   const auto version = number_of(text.substr(0, colon));
   const std::string_view sealed = text.substr(colon + 1);
   return version && *version > 0 && sealed.size() == kSealedText &&

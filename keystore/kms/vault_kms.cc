@@ -49,7 +49,7 @@ nlohmann::json data_of(const HttpResponse& response) {
 
 SecretBytes quoted(std::string_view name, const SecretBytes& value) {
   return secret_text(
-      {as_bytes("\""), as_bytes(name), as_bytes("\":\""), value.expose(), as_bytes("\"")});
+      {as_bytes(R"(")"), as_bytes(name), as_bytes(R"(":")"), value.expose(), as_bytes(R"(")")});
 }
 
 SecretBytes wrap_request(const SecretBytes& key, const KeyContext& context) {
@@ -63,7 +63,7 @@ Result<SecretBytes> wrapped_request(Bytes wrapped, const KeyContext& context) {
     return Error{Code::kUnknownVersion, 0, "wrapped key of an unknown version"};
   if (wrapped.empty() || !is_vault_ciphertext(as_text(wrapped.subspan(1))))
     return Error{Code::kCorrupt, 0, "wrapped key is not one of Vault's"};
-  return secret_text({as_bytes("{\"ciphertext\":\""), wrapped.subspan(1), as_bytes("\","),
+  return secret_text({as_bytes(R"({"ciphertext":")"), wrapped.subspan(1), as_bytes(R"(",)"),
                       quoted("context", to_secret_base64(context.encode())).expose(),
                       as_bytes("}")});
 }

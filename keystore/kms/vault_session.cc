@@ -57,18 +57,18 @@ Result<SecretBytes> VaultSession::login_body() const {
   const SecretBytes role = TRY(checked_role(settings_.role));
   const auto body = [&](std::string_view role_name, std::string_view secret_name,
                         const SecretBytes& secret) {
-    return secret_text({as_bytes("{\""), as_bytes(role_name), as_bytes("\":\""), role.expose(),
-                        as_bytes("\",\""), as_bytes(secret_name), as_bytes("\":\""),
-                        secret.expose(), as_bytes("\"}")});
+    return secret_text({as_bytes(R"({")"), as_bytes(role_name), as_bytes(R"(":")"), role.expose(),
+                        as_bytes(R"(",")"), as_bytes(secret_name), as_bytes(R"(":")"),
+                        secret.expose(), as_bytes(R"("})")});
   };
   if (settings_.auth == VaultAuth::kCert)
-    return secret_text({as_bytes("{\"name\":\""), role.expose(), as_bytes("\"}")});
+    return secret_text({as_bytes(R"({"name":")"), role.expose(), as_bytes(R"("})")});
   if (settings_.auth != VaultAuth::kAppRole) {
     return body("role", "jwt",
                 TRY(read_secret_line("JWT file", settings_.secret_file, Readers::kAnybody)));
   }
   if (settings_.secret_file.empty())
-    return secret_text({as_bytes("{\"role_id\":\""), role.expose(), as_bytes("\"}")});
+    return secret_text({as_bytes(R"({"role_id":")"), role.expose(), as_bytes(R"("})")});
   return body("role_id", "secret_id",
               TRY(read_secret_line("secret id file", settings_.secret_file, Readers::kOwner)));
 }
