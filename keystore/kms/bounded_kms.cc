@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -108,6 +109,22 @@ Result<std::vector<T>> BoundedKms::batch(
       [copies, call](MasterKms& master) { return (master.*call)(copies->placed); });
 }
 
+/// A KMS may find only now that it takes fewer at once.
+template <typename T, typename Key>
+Result<std::vector<T>> BoundedKms::some_or_one_by_one(
+    std::span<const Key> keys,
+    Result<std::vector<T>> (MasterKms::*call)(std::span<const Key>)) const {
+  auto some = batch<T>(keys, call);
+  if (some || some.error().code != Code::kUnsupported || master_->batch_size() >= keys.size())
+    return some;
+  std::vector<T> all;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    auto one = TRY(batch<T>(keys.subspan(i, 1), call));
+    std::ranges::move(one, std::back_inserter(all));
+  }
+  return all;
+}
+
 template <typename T, typename Key>
 Result<std::vector<T>> BoundedKms::in_batches(
     std::span<const Key> keys,
@@ -116,7 +133,7 @@ Result<std::vector<T>> BoundedKms::in_batches(
   std::vector<T> all(keys.size());
   TRY(beside_each_other((keys.size() + size - 1) / size, [&](std::size_t i) -> Result<void> {
     const auto asked = keys.subspan(i * size, std::min(size, keys.size() - i * size));
-    auto some = TRY(batch<T>(asked, call));
+    auto some = TRY(some_or_one_by_one(asked, call));
     if (some.size() != asked.size()) {
       return Error{Code::kKmsUnavailable, 0,
                    master_->describe().uri + ": not all keys were answered for"};

@@ -43,6 +43,10 @@ class BoundedKms final : public MasterKms {
       Result<std::vector<T>> (MasterKms::*call)(std::span<const WrappedInPlace>)) const;
   /// As few batches as can be, several of them at once.
   template <typename T, typename Key>
+  [[nodiscard]] Result<std::vector<T>> some_or_one_by_one(
+      std::span<const Key> keys,
+      Result<std::vector<T>> (MasterKms::*call)(std::span<const Key>)) const;
+  template <typename T, typename Key>
   [[nodiscard]] Result<std::vector<T>> in_batches(
       std::span<const Key> keys,
       Result<std::vector<T>> (MasterKms::*call)(std::span<const Key>)) const;

@@ -253,6 +253,14 @@ Result<ByteVector> KmipKms::wrap(const SecretBytes& key, const KeyContext& conte
   return wrap_by(key, context, deadline());
 }
 
+/// Where a server takes no batches, one by one may take longer than a call has: then as many calls
+/// as there are keys are due (`batch_size`), and the same one again would not do.
+template <typename T>
+Result<T> KmipKms::in_time(Result<T> done, Time until) const {
+  if (done || takes_batches_ || std::chrono::steady_clock::now() < until) return done;
+  return Error{Code::kUnsupported, 0, uri_ + ": the server takes no batches, and is too slow"};
+}
+
 Result<std::vector<ByteVector>> KmipKms::wrap_one_by_one(std::span<const KeyInPlace> keys,
                                                          Time until) {
   std::vector<ByteVector> wrapped;
@@ -274,8 +282,11 @@ Result<std::vector<ByteVector>> KmipKms::wrap_all(std::span<const KeyInPlace> ke
   }
   const KmipAnswer answer = TRY(client_.ask(items, until));
   if (refuses_batches(answer)) {
-    takes_batches_ = false;
-    return wrap_one_by_one(keys, until);
+    const auto first = TRY(wrap_by(*keys[0].key, keys[0].context, until));
+    takes_batches_ = false;  // for it was not that key
+    auto wrapped = TRY(in_time(wrap_one_by_one(keys.subspan(1), until), until));
+    wrapped.insert(wrapped.begin(), first);
+    return wrapped;
   }
   if (const KmipResult* const failed = answer.failure())
     return cause_of(*failed, KmipOperation::kEncrypt, until);
@@ -317,8 +328,12 @@ Result<std::vector<SecretBytes>> KmipKms::unwrap_some(std::span<const WrappedInP
                                  sealed_of(each.wrapped)));
   }
   const KmipAnswer answer = TRY(client_.ask(items, until));
-  if (refuses_batches(answer)) takes_batches_ = false;
   std::vector<SecretBytes> unwrapped;
+  if (refuses_batches(answer)) {
+    unwrapped.push_back(TRY(unwrap_by(keys[0], until)));
+    takes_batches_ = false;  // for it was not that key
+    return unwrapped;
+  }
   for (const KmipResult& result : answer.results()) {
     if (result.failed) break;
     unwrapped.push_back(TRY(check_unwrapped(TRY(decrypted(result)))));
@@ -338,7 +353,7 @@ Result<std::vector<SecretBytes>> KmipKms::unwrap_all(std::span<const WrappedInPl
       std::ranges::move(some, std::back_inserter(unwrapped));
     }
     if (unwrapped.size() < keys.size())
-      unwrapped.push_back(TRY(unwrap_by(keys[unwrapped.size()], until)));
+      unwrapped.push_back(TRY(in_time(unwrap_by(keys[unwrapped.size()], until), until)));
   }
   return unwrapped;
 }

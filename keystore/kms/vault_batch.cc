@@ -16,6 +16,14 @@ bool is_in_place(const nlohmann::json& result, std::size_t number) {
   return reference.is_null() || reference == "" || reference == std::to_string(number);
 }
 
+/// Empty if it did not fail.
+std::string failure_of(const nlohmann::json& result) {
+  const auto error = json_member(result, "error");
+  if (error.is_null() || error == "") return {};
+  const std::string words = without_secrets(json_text(result, "error"));
+  return words.empty() ? "an error without words" : words;
+}
+
 }  // namespace
 
 SecretBytes vault_batch_request(std::span<const SecretBytes> items) {
@@ -42,14 +50,21 @@ std::optional<VaultResults> VaultResults::from(MutableBytes body, std::size_t as
   if (!results.is_array() || results.size() != asked) return std::nullopt;
   VaultResults out{.plaintexts = *std::move(plaintexts), .ciphertexts = {}, .failure = {}};
   std::size_t with_plaintext = 0;
+  bool empty = false;
   for (const auto& result : results) {
     if (!is_in_place(result, out.ciphertexts.size())) return std::nullopt;
-    if (result.contains("plaintext")) ++with_plaintext;
+    if (result.contains("plaintext")) {
+      empty = empty || out.plaintexts.size() <= with_plaintext ||
+              out.plaintexts[with_plaintext].empty();
+      ++with_plaintext;
+    }
     out.ciphertexts.push_back(json_text(result, "ciphertext"));
-    if (out.failure.empty()) out.failure = without_secrets(json_text(result, "error"));
+    if (out.failure.empty()) out.failure = failure_of(result);
   }
   // Else one of them was elsewhere, and they are not in the results' order.
   if (with_plaintext != out.plaintexts.size()) return std::nullopt;
+  // Those that fail have an empty one, and no others.
+  if (empty && out.failure.empty()) return std::nullopt;
   return out;
 }
 

@@ -78,17 +78,19 @@ TEST_F(BoundedKmsTest, OutlivesNoCall) {
 /// Wraps several keys by one call, and notes how many calls there were and how many at once.
 class BatchKms final : public MasterKms {
  public:
-  explicit BatchKms(std::size_t batch) : batch_(batch) {}
+  explicit BatchKms(std::size_t batch) : most_(batch), batch_(batch) {}
   Result<ByteVector> wrap(const SecretBytes& key, const KeyContext& context) override {
     return fake_.wrap(key, context);
   }
   Result<std::vector<ByteVector>> wrap_all(std::span<const KeyInPlace> keys) override {
     note(keys.size());
+    if (refuses(keys.size())) return Error{Code::kUnsupported, 0, "no batches"};
     if (loses_some) return std::vector<ByteVector>(keys.size() - 1);
     return MasterKms::wrap_all(keys);
   }
   Result<std::vector<SecretBytes>> unwrap_all(std::span<const WrappedInPlace> keys) override {
     note(keys.size());
+    if (refuses(keys.size())) return Error{Code::kUnsupported, 0, "no batches"};
     if (loses_some) return std::vector<SecretBytes>(keys.size() + 1);
     return MasterKms::unwrap_all(keys);
   }
@@ -106,10 +108,17 @@ class BatchKms final : public MasterKms {
   std::atomic<unsigned> calls = 0;
   std::atomic<unsigned> most_at_once = 0;
   std::atomic<bool> loses_some = false;
+  std::atomic<bool> takes_batches = true;
 
  private:
+  /// Which it finds only when it is asked for many.
+  bool refuses(std::size_t keys) {
+    if (takes_batches || keys == 1) return false;
+    batch_ = 1;
+    return true;
+  }
   void note(std::size_t keys) {
-    EXPECT_LE(keys, batch_);
+    EXPECT_LE(keys, most_);
     ++calls;
     const unsigned now = ++under_way_;
     for (unsigned most = most_at_once;
@@ -119,7 +128,8 @@ class BatchKms final : public MasterKms {
     --under_way_;
   }
 
-  const std::size_t batch_;
+  const std::size_t most_;
+  std::atomic<std::size_t> batch_;
   std::atomic<unsigned> under_way_ = 0;
   FakeKms fake_;
 };
@@ -224,6 +234,19 @@ TEST_F(ManyKeys, AnAnswerOfAnotherLengthIsNone) {
   EXPECT_EQ(bounded.wrap_all(placed_).error().code, Code::kKmsUnavailable);
   EXPECT_EQ(bounded.unwrap_all(in_place(wrapped)).error().code, Code::kKmsUnavailable);
   EXPECT_EQ(bounded.rewrap_all(in_place(wrapped)).error().code, Code::kKmsUnavailable);
+}
+
+TEST_F(ManyKeys, AKmsThatTakesNoBatchesAfterAll) {
+  const auto master = std::make_shared<BatchKms>(10);
+  BoundedKms bounded(master, 60s);
+  master->takes_batches = false;
+  const std::vector<ByteVector> wrapped = bounded.wrap_all(placed_).value();
+  expect_in_order(bounded, wrapped);
+  EXPECT_EQ(master->batch_size(), 1U);
+  const auto other = std::make_shared<BatchKms>(10);
+  other->takes_batches = false;
+  EXPECT_EQ(BoundedKms(other, 60s).unwrap_all(in_place(wrapped)).error().code, Code::kCorrupt)
+      << "another's";
 }
 
 TEST_F(ManyKeys, NobodyWaitsForThemWithoutEnd) {
