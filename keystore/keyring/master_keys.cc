@@ -463,7 +463,7 @@ Result<void> MasterKeys::remove_stale_copies() {
     Transaction transaction = TRY(keyring_.begin_write());
     const std::uint64_t removed = TRY(delete_stale_dek_copies(keyring_.database_, kPage));
     TRY(transaction.commit());
-    if (removed < kPage) return {};
+    if (removed == 0) return {};
   }
 }
 

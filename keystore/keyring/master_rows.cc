@@ -285,14 +285,34 @@ Result<void> delete_dek_copies_of(Database& database, std::span<const FileId> fi
   return {};
 }
 
+namespace {
+
+/// Of those for `id`, from the first on, by their index: to look for each row, or past others'
+/// rows, for every page takes the square of their number.
+Result<std::uint64_t> delete_first_dek_copies(Database& database, std::int64_t id,
+                                              std::size_t most) {
+  Statement statement = TRY(database.prepare(
+      "DELETE FROM dek_copies WHERE master_id = ?1 AND (file_id, version) <= (SELECT"
+      " max(file_id), max(version) FROM (SELECT file_id, version FROM dek_copies WHERE"
+      " master_id = ?1 ORDER BY file_id, version LIMIT ?2));"));
+  TRY(statement.start(id, most).run());
+  return static_cast<std::uint64_t>(database.changes());
+}
+
+}  // namespace
+
 Result<std::uint64_t> delete_stale_dek_copies(Database& database, std::size_t most) {
   if (!TRY(has_dek_copies(database))) return std::uint64_t{0};
   Statement statement = TRY(database.prepare(
-      "DELETE FROM dek_copies WHERE (master_id, file_id, version) IN (SELECT master_id, file_id,"
-      " version FROM dek_copies WHERE master_id NOT IN (SELECT id FROM masters WHERE state = 1)"
-      " LIMIT ?1);"));
-  TRY(statement.start(most).run());
-  return static_cast<std::uint64_t>(database.changes());
+      "SELECT master_id FROM dek_copies WHERE master_id > ?1 ORDER BY master_id LIMIT 1;"));
+  Statement standing = TRY(database.prepare("SELECT 1 FROM masters WHERE id = ?1 AND state = 1;"));
+  for (std::int64_t after = -1;;) {
+    Query row = statement.start(after);
+    if (!TRY(row.next())) return std::uint64_t{0};
+    after = row.integer(0);
+    Query stands = standing.start(after);
+    if (!TRY(stands.next())) return delete_first_dek_copies(database, after, most);
+  }
 }
 
 }  // namespace coffer
