@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "keystore/base/mutex.h"
 #include "keystore/cli/exit_code.h"
 
 namespace coffer {
@@ -31,8 +32,35 @@ Result<std::unique_ptr<MasterKms>> open_master_of(const KeystorePeek& peek,
       TRY(RecoveredKms::open(*recovery, *peek.recovery, peek.store, peek.master)));
 }
 
+/// Whether a token has refused a PIN that was found on the way to another master key.
+struct PinsShown {
+  Mutex mutex;
+  bool refused GUARDED_BY(mutex) = false;
+};
+
+/// Tokens lock themselves after a few wrong PINs, and who writes to the keystore says which token
+/// is next: it is shown none after the first that was wrong.
+Result<std::unique_ptr<MasterKms>> open_next(const MasterKeyRecord& record, PinsShown& pins) {
+  const auto open = [&record] {
+    return open_master(record, [](bool) -> Result<SecretBytes> {
+      return Error{Code::kKeyUnavailable, 0, "there is nobody to ask for a passphrase"};
+    });
+  };
+  if (record.uri.find("pin-source=") == std::string::npos) return open();
+  MutexLock lock(pins.mutex);
+  if (pins.refused) {
+    return Error{Code::kWrongKey, 0,
+                 record.uri +
+                     ": wrong PIN; set it right, and run: coffer lock MOUNTPOINT, coffer "
+                     "unlock MOUNTPOINT"};
+  }
+  auto next = open();
+  pins.refused = !next && next.error().code == Code::kWrongKey;
+  return next;
+}
+
 /// Opens the master key that the store has moved to, where this process still can.
-Result<void> follow(LockableKms& master, const std::string& begun_with,
+Result<void> follow(LockableKms& master, const std::string& begun_with, PinsShown& pins,
                     const MasterKeyRecord& record,
                     const std::function<Result<void>(MasterKms&)>& check) {
   if (!may_follow(begun_with, record.uri)) {
@@ -42,9 +70,7 @@ Result<void> follow(LockableKms& master, const std::string& begun_with,
             (may_ask(record.uri) ? "; run: coffer lock MOUNTPOINT, coffer unlock MOUNTPOINT"
                                  : ", which this daemon can't reach; mount it anew")};
   }
-  auto next = TRY(open_master(record, [](bool) -> Result<SecretBytes> {
-    return Error{Code::kKeyUnavailable, 0, "there is nobody to ask for a passphrase"};
-  }));
+  auto next = TRY(open_next(record, pins));
   TRY(check(*next));
   return master.exchange(std::move(next));
 }
@@ -81,9 +107,10 @@ Result<KeystoreSession> KeystoreSession::open(const std::string& root, const Opt
   if (!keyring) return with_path(std::move(keyring).error(), path);
   session.keyring = std::move(*keyring);
   session.keyring->follow_master(
-      [master = session.master.get(), begun_with = peek.master.uri](
-          const MasterKeyRecord& record, const std::function<Result<void>(MasterKms&)>& check) {
-        return follow(*master, begun_with, record, check);
+      [master = session.master.get(), begun_with = peek.master.uri,
+       pins = std::make_shared<PinsShown>()](const MasterKeyRecord& record,
+                                             const std::function<Result<void>(MasterKms&)>& check) {
+        return follow(*master, begun_with, *pins, record, check);
       });
   AuditSecrets secrets = TRY(session.keyring->audit_secrets());
   session.audit =

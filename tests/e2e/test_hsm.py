@@ -20,10 +20,10 @@ PIN = "pin-7531"
 KMS_UNAVAILABLE, WRONG_KEY, INVALID, KEY_UNAVAILABLE = 26, 4, 2, 11
 
 
-def make_token() -> None:
+def make_token(label: str = "models") -> None:
     """With one key."""
-    run("softhsm2-util", "--init-token", "--free", "--label", "models", "--so-pin", "0000", "--pin", PIN)
-    run("pkcs11-tool", "--module", MODULE, "--token-label", "models", "--login", "--pin", PIN, "--keygen", "--key-type", "AES:32",
+    run("softhsm2-util", "--init-token", "--free", "--label", label, "--so-pin", "0000", "--pin", PIN)
+    run("pkcs11-tool", "--module", MODULE, "--token-label", label, "--login", "--pin", PIN, "--keygen", "--key-type", "AES:32",
         "--label", "master", "--sensitive")
 
 
@@ -101,6 +101,26 @@ class Tokens(HsmTest):
         self.mount_refused(store, WRONG_KEY, "wrong PIN")
         self.write_pin(PIN)
         self.assertEqual(store.verify()["findings"], [])
+
+    def test_a_wrong_pin_on_the_way_to_another_token(self) -> None:
+        """Whoever writes to the keystore says which token is next: a daemon shows it one wrong PIN and no more, for it would lock itself."""
+        make_token("others")
+        store = self.store_on_token()
+        store.coffer("scope", "create", store.path, "/direct", "--wrap", "direct")
+        store.grant("/direct", "--everyone")
+        mount = self.new_mount(store)
+        file = mount.path / "direct/file"
+        file.write_bytes(b"content")
+        other = self.place("other-pin")
+        self.pin_file.rename(other)
+        self.write_pin(PIN)
+        store.coffer("kms", "rewrap", store.path, "--to", f"pkcs11:token=others;object=master?pin-source={other}")
+        for pin in ("1111", PIN):
+            other.write_text(pin + "\n")
+            self.assertRaises(OSError, file.read_bytes)
+        coffer("lock", mount.path)
+        coffer("unlock", mount.path)
+        self.assert_content(file, b"content")
 
     def test_locked_and_unlocked(self) -> None:
         """By a daemon that may start no program and make no socket but the kernel's own: it loads the token's library anew."""
