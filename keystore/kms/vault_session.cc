@@ -12,6 +12,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+/// To renew a token whose lease nobody told yet.
+constexpr seconds kTriedAgain{20};
+
 Result<SecretBytes> checked_role(const std::string& role) {
   if (!is_plain_text(as_bytes(role)))
     return Error{Code::kKeyUnavailable, 0, "COFFER_VAULT_ROLE holds odd characters"};
@@ -102,8 +105,11 @@ Result<VaultSession::Kept::Fresh> VaultSession::renew(const SecretBytes& header,
       .method = "POST", .secret_header = &header, .body = secret_text({as_bytes("{}")})};
   auto response =
       TRY(send(std::move(request), "auth/token/renew-self", settings_.name_space, until));
-  if (response.status != 200)
-    return Error{Code::kKmsDenied, 0, "the token is not renewed: " + vault_words(response)};
+  if (response.status != 200) {
+    const Code code =
+        is_trouble_of_vaults(response.status) ? Code::kKmsUnavailable : Code::kKmsDenied;
+    return Error{code, 0, "the token is not renewed: " + vault_words(response)};
+  }
   return token_from(std::move(response));
 }
 
@@ -116,7 +122,13 @@ Result<VaultSession::Kept::Fresh> VaultSession::token(const SecretBytes* kept, T
   auto got = TRY(log_in(until));
   // A token that was handed to us says nothing of its lease; a token's file is another's to renew.
   if (settings_.auth != VaultAuth::kToken || !settings_.secret_file.empty()) return got;
-  if (auto renewed = renew(got.credential, until)) return renewed;
+  auto renewed = renew(got.credential, until);
+  if (renewed) return renewed;
+  // One that can't be is good for as long as it is; one that can't be now is tried again.
+  if (renewed.error().code != Code::kKmsDenied) {
+    got.lifetime = kTriedAgain;
+    got.renew_before = kTriedAgain / 2;
+  }
   return got;
 }
 

@@ -147,6 +147,18 @@ TEST_F(VaultLogin, ATokenIsRenewedInHalfOfItsTime) {
   EXPECT_GE(renewals, 1U);
 }
 
+/// A token that was handed to us can be had only once.
+TEST_F(VaultLogin, ARenewalThatIsNotAnsweredIsTriedAgain) {
+  set_variable("VAULT_TOKEN", server_->token("node", 2));
+  const auto master = open();
+  server_->trouble("status:503:Vault is sealed", "auth/token/renew-self");
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (std::chrono::steady_clock::now() < until) {
+    ASSERT_EQ(wrapping(*master), "ok");
+    ::usleep(50'000);
+  }
+}
+
 TEST_F(VaultLogin, ByJwt) {
   server_->api("sys/auth/jwt", {{"type", "jwt"}});
   server_->api("auth/jwt/role/node", {{"bound_subject", "n1"}, {"token_policies", {"node"}}});
