@@ -292,6 +292,7 @@ class Pkcs11Key::Session {
       refused_pin_ = std::move(tried);
       return wrong;
     }
+    if (is_lost(outcome)) pin_ = std::move(tried);  // nobody has looked at it
     return unavailable(text_ + ": logging in", outcome);
   }
 
