@@ -256,8 +256,11 @@ Result<ByteVector> KmipKms::wrap(const SecretBytes& key, const KeyContext& conte
 /// Where a server takes no batches, one by one may take longer than a call has: then as many calls
 /// as there are keys are due (`batch_size`), and the same one again would not do.
 template <typename T>
-Result<T> KmipKms::in_time(Result<T> done, Time until) const {
-  if (done || takes_batches_ || std::chrono::steady_clock::now() < until) return done;
+Result<std::vector<T>> KmipKms::in_time(Result<std::vector<T>> done, std::size_t keys,
+                                        Time until) const {
+  if (done || keys < 2 || takes_batches_ || done.error().code != Code::kKmsUnavailable ||
+      std::chrono::steady_clock::now() < until)
+    return done;
   return Error{Code::kUnsupported, 0, uri_ + ": the server takes no batches, and is too slow"};
 }
 
@@ -271,6 +274,10 @@ Result<std::vector<ByteVector>> KmipKms::wrap_one_by_one(std::span<const KeyInPl
 
 Result<std::vector<ByteVector>> KmipKms::wrap_all(std::span<const KeyInPlace> keys) {
   const Time until = deadline();
+  return in_time(wrap_many(keys, until), keys.size(), until);
+}
+
+Result<std::vector<ByteVector>> KmipKms::wrap_many(std::span<const KeyInPlace> keys, Time until) {
   if (keys.size() < 2 || !takes_batches_) return wrap_one_by_one(keys, until);
   std::vector<std::array<std::uint8_t, kKmipNonceSize>> nonces(keys.size());
   std::vector<KmipRequestItem> items;
@@ -284,7 +291,7 @@ Result<std::vector<ByteVector>> KmipKms::wrap_all(std::span<const KeyInPlace> ke
   if (refuses_batches(answer)) {
     const auto first = TRY(wrap_by(*keys[0].key, keys[0].context, until));
     takes_batches_ = false;  // for it was not that key
-    auto wrapped = TRY(in_time(wrap_one_by_one(keys.subspan(1), until), until));
+    auto wrapped = TRY(wrap_one_by_one(keys.subspan(1), until));
     wrapped.insert(wrapped.begin(), first);
     return wrapped;
   }
@@ -341,9 +348,14 @@ Result<std::vector<SecretBytes>> KmipKms::unwrap_some(std::span<const WrappedInP
   return unwrapped;
 }
 
-/// The one that a server stops at is asked for by itself, which tells why, and the rest after it.
 Result<std::vector<SecretBytes>> KmipKms::unwrap_all(std::span<const WrappedInPlace> keys) {
   const Time until = deadline();
+  return in_time(unwrap_many(keys, until), keys.size(), until);
+}
+
+/// The one that a server stops at is asked for by itself, which tells why, and the rest after it.
+Result<std::vector<SecretBytes>> KmipKms::unwrap_many(std::span<const WrappedInPlace> keys,
+                                                      Time until) {
   for (const WrappedInPlace& each : keys) TRY(check_form(each.wrapped));
   std::vector<SecretBytes> unwrapped;
   while (unwrapped.size() < keys.size()) {
@@ -353,17 +365,23 @@ Result<std::vector<SecretBytes>> KmipKms::unwrap_all(std::span<const WrappedInPl
       std::ranges::move(some, std::back_inserter(unwrapped));
     }
     if (unwrapped.size() < keys.size())
-      unwrapped.push_back(TRY(in_time(unwrap_by(keys[unwrapped.size()], until), until)));
+      unwrapped.push_back(TRY(unwrap_by(keys[unwrapped.size()], until)));
   }
   return unwrapped;
 }
 
 /// KMIP has no such operation: they come here.
 Result<std::vector<ByteVector>> KmipKms::rewrap_all(std::span<const WrappedInPlace> keys) {
-  const std::vector<SecretBytes> unwrapped = TRY(unwrap_all(keys));
-  std::vector<KeyInPlace> placed;
-  for (std::size_t i = 0; i < keys.size(); ++i) placed.push_back({&unwrapped[i], keys[i].context});
-  return wrap_all(placed);
+  const Time until = deadline();
+  const auto rewrap_many = [&]() -> Result<std::vector<ByteVector>> {
+    const std::vector<SecretBytes> unwrapped = TRY(unwrap_many(keys, until));
+    std::vector<KeyInPlace> placed;
+    placed.reserve(keys.size());
+    for (std::size_t i = 0; i < keys.size(); ++i)
+      placed.push_back({&unwrapped[i], keys[i].context});
+    return wrap_many(placed, until);
+  };
+  return in_time(rewrap_many(), keys.size(), until);
 }
 
 Result<std::vector<KmsFact>> KmipKms::inspect() {

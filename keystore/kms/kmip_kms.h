@@ -50,7 +50,9 @@ class KmipKms final : public MasterKms {
   Result<void> check_fingerprint(Time until);
   Result<ByteVector> wrap_by(const SecretBytes& key, const KeyContext& context, Time until);
   template <typename T>
-  Result<T> in_time(Result<T> done, Time until) const;
+  Result<std::vector<T>> in_time(Result<std::vector<T>> done, std::size_t keys, Time until) const;
+  Result<std::vector<ByteVector>> wrap_many(std::span<const KeyInPlace> keys, Time until);
+  Result<std::vector<SecretBytes>> unwrap_many(std::span<const WrappedInPlace> keys, Time until);
   Result<std::vector<ByteVector>> wrap_one_by_one(std::span<const KeyInPlace> keys, Time until);
   Result<SecretBytes> unwrap_by(const WrappedInPlace& key, Time until);
   /// Of `keys`, which are well formed, as many from the first as one request has opened.

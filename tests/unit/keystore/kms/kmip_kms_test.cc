@@ -308,6 +308,10 @@ TEST_F(KmipMaster, ManyKeysByOneRequest) {
   EXPECT_EQ(server_->seen("Encrypt").size(), 65U);
   ASSERT_TRUE(master->wrap_all(placed).ok());
   EXPECT_EQ(server_->seen("Encrypt").size(), 64U);
+  // Nor is one that then does not answer one that is too slow for many.
+  server_->stop();
+  EXPECT_EQ(master->wrap_all(std::span(placed).first(1)).error().code, Code::kKmsUnavailable);
+  EXPECT_EQ(master->wrap_all(placed).error().code, Code::kKmsUnavailable);
 }
 
 TEST_F(KmipMaster, WhatTheServerTellsOfItself) {
