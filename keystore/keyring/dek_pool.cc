@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <iterator>
 #include <new>
 #include <utility>
@@ -11,7 +12,11 @@
 namespace coffer {
 namespace {
 
+constexpr std::size_t kSmallestBatch = 8;
 constexpr std::size_t kLargestBatch = 1024;
+/// Batches grow where they are made in less, and shrink where it takes more.
+constexpr std::chrono::milliseconds kQuick{500};
+constexpr std::chrono::milliseconds kSlow{1000};
 
 }  // namespace
 
@@ -128,7 +133,9 @@ void DekPool::refill(ScopeId scope) {
       return Error{Code::kExhausted, ENOMEM, "no memory for new data keys"};
     }
   };
+  const auto begun = std::chrono::steady_clock::now();
   auto made = make();
+  const auto took = std::chrono::steady_clock::now() - begun;
   MutexLock lock(mutex_);
   Shelf& shelf = shelves_[scope];
   shelf.refilling = false;
@@ -142,7 +149,9 @@ void DekPool::refill(ScopeId scope) {
   // Taken from the back: the newest batch goes under what is left of the last one.
   std::move(shelf.keys.begin(), shelf.keys.end(), std::back_inserter(*made));
   shelf.keys = std::move(*made);
-  shelf.batch = std::min(shelf.batch * 2, kLargestBatch);
+  // Whoever finds the pool empty waits for one.
+  if (took < kQuick) shelf.batch = std::min(shelf.batch * 2, kLargestBatch);
+  if (took > kSlow) shelf.batch = std::max(shelf.batch / 2, kSmallestBatch);
 }
 
 }  // namespace coffer
