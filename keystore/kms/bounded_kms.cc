@@ -20,9 +20,10 @@ constexpr std::size_t kMostAtOnce = 8;
 /// Runs `work`, which does not throw, on this thread and as many more as can be had.
 void run_beside_each_other(std::size_t threads, const std::function<void()>& work) {
   std::vector<std::thread> others;
+  others.reserve(threads);
   try {
     while (others.size() + 1 < threads) others.emplace_back(work);
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {
     // Fewer will do.
   }
   work();
