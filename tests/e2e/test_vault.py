@@ -196,7 +196,8 @@ class Vault(VaultTest):
         done = coffer("init", self.place("other"), "--kms", self.uri.replace("master", "nothing"), check=False)
         self.assertEqual(done.code, KMS_DENIED, str(done))
         own = f"COFFER_VAULT_AUTH=token\nCOFFER_VAULT_TOKEN_FILE={self.place('t')}\n"
-        self.write_private("vault.conf", own + self.config.read_text())
+        kept = [line for line in self.config.read_text().splitlines(keepends=True) if "COFFER_VAULT_AUTH" not in line]
+        self.write_private("vault.conf", own + "".join(kept))
         self.write_private("t", self.vault.token)
         done = coffer("init", self.place("other"), "--kms", self.uri.replace("master", "nothing"), check=False)
         self.assertEqual(done.code, KMS_KEY_MISSING, str(done))

@@ -217,7 +217,7 @@ class Aws:
 
     def do_CreateKey(self, principal: str, body: dict) -> dict:  # pylint: disable=invalid-name
         self._check_may(principal, "CreateKey", "*")
-        key = Key(self.region, body.get("KeyUsage", "ENCRYPT_DECRYPT"), body.get("KeySpec", "SYMMETRIC_DEFAULT"))
+        key = Key(self.region, usage=body.get("KeyUsage", "ENCRYPT_DECRYPT"), spec=body.get("KeySpec", "SYMMETRIC_DEFAULT"))
         self.keys[key.id] = key
         return {"KeyMetadata": key.describe(self.tells_material)}
 

@@ -10,6 +10,7 @@
 #include "keystore/kms/gcp_kms.h"
 #include "tests/support/privileges.h"
 #include "tests/unit/keystore/kms/gcp_server.h"
+#include "tests/unit/keystore/kms/kms_facts.h"
 #include "tests/unit/keystore/kms/master_kms_contract.h"
 #include "tests/unit/keystore/kms/transit_server.h"
 
@@ -44,7 +45,8 @@ class GcpLogin : public ::testing::Test {
   }
   [[nodiscard]] static std::string we_are() {
     const auto facts = open()->inspect();
-    return facts && facts->back().name == "we are" ? facts->back().value : "nobody";
+    const std::string name = facts ? testing::fact(*facts, "we are") : "";
+    return name.empty() ? "nobody" : name;
   }
   nlohmann::json account() {
     return server_->ask({{"do", "service_account"}, {"email", GcpServer::kNode}});
