@@ -46,7 +46,7 @@ class Cloud:
         self.subject = ""
 
     def save(self) -> None:
-        self.state.write_bytes(pickle.dumps((self.kms, self.logins)))
+        http_stand_in.keep(self.state, (self.kms, self.logins))
 
 
 class Handler(http_stand_in.Handler):

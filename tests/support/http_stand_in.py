@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
 import socket
 import ssl
 import struct
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Callable
 
 
@@ -38,6 +40,13 @@ class Troubles:
                     trouble[2] -= 1
                     return trouble[1]
         return ""
+
+
+def keep(path: Path, state: Any) -> None:
+    """So that one who is killed meanwhile has the former state."""
+    beside = path.with_suffix(".new")
+    beside.write_bytes(pickle.dumps(state))
+    beside.replace(path)
 
 
 def break_connection(connection: socket.socket, kind: str, over: threading.Event, answer: bytes) -> None:

@@ -83,7 +83,7 @@ class Server(http_stand_in.Server):
         super().__init__(port, Handler, context)
 
     def save(self) -> None:
-        self.state.write_bytes(pickle.dumps(self.vault))
+        http_stand_in.keep(self.state, self.vault)
 
 
 class Commands(http_stand_in.Commands):
