@@ -16,7 +16,7 @@
 namespace coffer {
 namespace {
 
-constexpr std::size_t kReadSize = 256 * 1024;
+constexpr std::size_t kMostReadAtOnce = 256 * 1024;
 /// No line of ours comes near it; a hostile file must not take all memory.
 constexpr std::size_t kLongestLine = 16 * 1024 * 1024;
 constexpr std::size_t kLargestSideFile = 64 * 1024;
@@ -101,10 +101,12 @@ Result<bool> LineReader::fill() {
   offset_ += at_;
   at_ = 0;
   const std::size_t before = buffer_.size();
-  buffer_.resize(before + kReadSize);
+  const std::size_t wanted = read_size_;
+  read_size_ = std::min(2 * wanted, kMostReadAtOnce);
+  buffer_.resize(before + wanted);
   ssize_t got = 0;
   do {
-    got = ::pread(fd_, buffer_.data() + before, kReadSize, static_cast<off_t>(offset_ + before));
+    got = ::pread(fd_, buffer_.data() + before, wanted, static_cast<off_t>(offset_ + before));
   } while (got < 0 && errno == EINTR);
   buffer_.resize(before + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
   if (got < 0) return errno_error(errno, "reading the audit log");
