@@ -231,9 +231,13 @@ def refuse(number: int) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
+    """Whether any thread of a process runs (a zombie does not): its first may end before others, who hold its files open."""
+    return any(_runs(thread) for thread in Path(f"/proc/{pid}/task").glob("*"))
+
+
+def _runs(thread: Path) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return (thread / "stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
         return False
 

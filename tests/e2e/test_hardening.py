@@ -1,5 +1,6 @@
 """What the daemon of a mount may not do, and what can't be read of it."""
 
+import errno
 import os
 import re
 import signal
@@ -168,7 +169,8 @@ class Mounting(CofferTest):
             mounter = self.mounter_of(mount)
             os.kill(mount.pid, signal.SIGKILL)
             wait_until(lambda pid=mounter: not alive(pid), "it ends with the daemon")
-            self.assert_errno(107, as_user, user, os.listdir, mount.path)
+            wait_until(lambda pid=mount.pid: not alive(pid), "the daemon dies", 20)  # who asks before that is cut off: ECONNABORTED
+            self.assert_errno(errno.ENOTCONN, as_user, user, os.listdir, mount.path)
             coffer("umount", mount.path, user=user)
             self.assertFalse(mount.mounted())
 
