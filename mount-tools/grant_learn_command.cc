@@ -164,7 +164,7 @@ std::string_view to_string(LeftOut::Why why) {
   return "unknown";
 }
 
-std::vector<std::string> texts_of(const std::vector<Selector>& selectors) {
+std::vector<std::string> selector_texts(const std::vector<Selector>& selectors) {
   std::vector<std::string> texts;
   for (const Selector& selector : selectors) texts.push_back(selector.text());
   return texts;
@@ -202,13 +202,13 @@ void print_json_of(const Learnt& learnt) {
                {"proposed", Json::array()},
                {"left_out", Json::array()}};
   for (const ProposedGrant& grant : proposal.grants) {
-    json["proposed"].push_back({{"selectors", texts_of(grant.selectors)},
+    json["proposed"].push_back({{"selectors", selector_texts(grant.selectors)},
                                 {"rights", to_string(grant.rights)},
                                 {"identities", grant.identities},
                                 {"command", command_for(grant, learnt.store, learnt.scope)}});
   }
   for (const LeftOut& left : proposal.left_out) {
-    json["left_out"].push_back({{"selectors", texts_of(left.selectors)},
+    json["left_out"].push_back({{"selectors", selector_texts(left.selectors)},
                                 {"rights", to_string(left.rights)},
                                 {"why", to_string(left.why)}});
   }
@@ -222,10 +222,10 @@ void print_text(const Learnt& learnt) {
                printable(learnt.scope).c_str(), learnt.seen.requests(), proposal.identities,
                proposal.allowed_already);
   for (const LeftOut& left : proposal.left_out) {
-    std::fprintf(
-        stderr, "left out: %s for %s: %s\n", to_string(left.rights).c_str(),
-        left.selectors.empty() ? "somebody" : printable(joined(texts_of(left.selectors))).c_str(),
-        std::string(to_string(left.why)).c_str());
+    std::fprintf(stderr, "left out: %s for %s: %s\n", to_string(left.rights).c_str(),
+                 left.selectors.empty() ? "somebody"
+                                        : printable(joined(selector_texts(left.selectors))).c_str(),
+                 std::string(to_string(left.why)).c_str());
   }
   if (learnt.seen.refused_above() > 0 && !learnt.on_the_way) {
     std::fprintf(stderr,

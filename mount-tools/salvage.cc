@@ -18,7 +18,7 @@
 namespace coffer {
 namespace {
 
-struct Item {
+struct Salvageable {
   std::string path;       ///< in the store; empty if it is reached by its backing path
   std::string backing;    ///< the other way round
   std::string target;     ///< outside
@@ -59,7 +59,7 @@ class Salvager {
   }
 
  private:
-  void note(const Item& item, FindingKind kind, const Error& error) {
+  void note(const Salvageable& item, FindingKind kind, const Error& error) {
     Finding finding{.kind = kind,
                     .cause = error.code,
                     .path = item.path,
@@ -69,7 +69,7 @@ class Salvager {
     report_.findings.push_back(std::move(finding));
   }
 
-  Result<void> make_directory(const Item& item) {
+  Result<void> make_directory(const Salvageable& item) {
     if (::mkdir(item.target.c_str(), 0700) != 0) {
       struct stat there {};
       if (errno != EEXIST || ::lstat(item.target.c_str(), &there) != 0 || !S_ISDIR(there.st_mode))
@@ -80,7 +80,7 @@ class Salvager {
   }
 
   void scan(const Who& who, const std::string& path, const std::string& target) {
-    Item item{.path = path, .backing = {}, .target = target, .status = {}};
+    Salvageable item{.path = path, .backing = {}, .target = target, .status = {}};
     auto inode = find_damaged(vfs_, who, path);
     const auto status =
         inode ? shown_status(who, inode->get()) : Result<struct stat>(inode.error());
@@ -111,7 +111,7 @@ class Salvager {
   }
 
   /// Without its record a directory's names can't be read; what the files hold can.
-  void scan_unlisted(const Who& who, const Item& item, const Error& why) {
+  void scan_unlisted(const Who& who, const Salvageable& item, const Error& why) {
     note(item, FindingKind::kDirectory, why);
     if (is_refusal(why.code)) return;
     const auto steps = steps_to(vfs_, who, item.path);
@@ -126,7 +126,7 @@ class Salvager {
   }
 
   void scan_backing(const std::string& backing, const std::string& target) {
-    Item item{.path = {}, .backing = backing, .target = target, .status = {}};
+    Salvageable item{.path = {}, .backing = backing, .target = target, .status = {}};
     const auto [directory, stored] = split_backing(backing);
     const auto dir = open_backing_dir(vfs_.backing_root(), directory);
     const auto status = dir ? (*dir)->status_of(stored) : Result<struct stat>(dir.error());
@@ -145,13 +145,13 @@ class Salvager {
     }
   }
 
-  Result<void> make_symlink(const Who& who, const Item& item, InodeId inode) {
+  Result<void> make_symlink(const Who& who, const Salvageable& item, InodeId inode) {
     const std::string target = TRY(vfs_.read_symlink(who, inode));
     if (::symlink(target.c_str(), item.target.c_str()) != 0) return errno_error(errno, item.target);
     return set_attributes(item.target, item.status);
   }
 
-  Result<Vfs::Inspected> inspect(const Who& who, const Item& item) {
+  Result<Vfs::Inspected> inspect(const Who& who, const Salvageable& item) {
     if (item.path.empty()) {
       const auto [directory, stored] = split_backing(item.backing);
       const auto dir = TRY(open_backing_dir(vfs_.backing_root(), directory));
@@ -161,7 +161,7 @@ class Salvager {
     return vfs_.inspect(who, inode.get(), Right::kRead);
   }
 
-  Result<void> salvage_file(const Item& item) {
+  Result<void> salvage_file(const Salvageable& item) {
     const Who who = vfs_.who(caller_);
     const Vfs::Inspected inspected = TRY(inspect(who, item));
     Finding finding{.path = item.path, .backing = item.backing};
@@ -191,7 +191,7 @@ class Salvager {
     return {};
   }
 
-  Result<Losses> copy(EncryptedFile& content, const Item& item) {
+  Result<Losses> copy(EncryptedFile& content, const Salvageable& item) {
     const char* const path = item.target.c_str();
     const UniqueFd out(::open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!out.valid()) {
@@ -215,8 +215,8 @@ class Salvager {
   Vfs& vfs_;
   Progress& progress_;
   const Caller caller_;
-  std::vector<Item> directories_;
-  std::vector<Item> files_;
+  std::vector<Salvageable> directories_;
+  std::vector<Salvageable> files_;
   std::uint64_t expected_bytes_ = 0;
   Mutex mutex_;
   SalvageReport report_;  // under mutex_ while files are copied

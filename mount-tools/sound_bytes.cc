@@ -6,12 +6,12 @@
 namespace coffer {
 namespace {
 
-constexpr std::size_t kBufferSize = std::size_t{1} << 20U;  // whole chunks, whatever their size
+constexpr std::size_t kRunSize = std::size_t{1} << 20U;  // whole chunks, whatever their size
 
 /// Where to read on: the next data, if the tree is whole up to there.
 std::uint64_t skip_hole(EncryptedFile& content, std::uint64_t offset) {
   const auto data = content.seek_data(offset);
-  if (data) return std::max(offset, *data / kBufferSize * kBufferSize);
+  if (data) return std::max(offset, *data / kRunSize * kRunSize);
   return data.error().errno_value == ENXIO ? content.size() : offset;
 }
 
@@ -21,7 +21,7 @@ Result<Losses> read_sound(EncryptedFile& content, Progress& progress,
                           const std::function<Result<void>(std::uint64_t offset, Bytes)>& take,
                           EncryptedFile::Vouching vouching) {
   Losses losses;
-  ByteVector buffer(kBufferSize);
+  ByteVector buffer(kRunSize);
   std::uint64_t offset = 0;
   while (offset < content.size()) {
     const std::uint64_t next = skip_hole(content, offset);

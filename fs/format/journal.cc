@@ -7,7 +7,7 @@ namespace coffer {
 namespace {
 
 constexpr std::string_view kMagic = "COFFER-J";
-constexpr std::uint16_t kVersion = 1;
+constexpr std::uint16_t kJournalVersion = 1;
 constexpr std::uint32_t kSettled = 1;
 constexpr std::size_t kSlotOffset = 16;
 // Twice the largest file: chunks, and 1/128 of nodes at most.
@@ -20,7 +20,7 @@ Error corrupt(const char* what) { return Error{Code::kCorrupt, EIO, what}; }
 void encode_journal_head(const JournalHead& head, JournalHeadBytes& out) {
   const ByteVector bytes = ByteWriter()
                                .text(kMagic)
-                               .le(kVersion)
+                               .le(kJournalVersion)
                                .zeros(2)
                                .le(head.dek_version.value)
                                .bytes(head.store.view())
@@ -33,7 +33,7 @@ void encode_journal_head(const JournalHead& head, JournalHeadBytes& out) {
 Result<JournalHead> decode_journal_head(Bytes head) {
   if (head.size() != kJournalHeadSize || as_text(head.first(kMagic.size())) != kMagic)
     return corrupt("this is no journal");
-  if (load_le<std::uint16_t>(head, 8) != kVersion) {
+  if (load_le<std::uint16_t>(head, 8) != kJournalVersion) {
     return Error{Code::kUnknownVersion, EIO, "the file's journal is of a newer version"};
   }
   if (load_le<std::uint16_t>(head, 10) != 0) return corrupt("journal: reserved bytes are set");

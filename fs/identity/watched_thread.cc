@@ -15,7 +15,7 @@ namespace coffer {
 namespace {
 
 /// Of a thread that executes one program after another it stays unknown what it executes.
-constexpr int kAttempts = 4;
+constexpr int kWatchAttempts = 4;
 
 void add(Identity& identity, std::string_view kind, std::string_view value) {
   // What is not in its selector's form can't be granted to.
@@ -184,7 +184,7 @@ std::optional<Identity> WatchedThread::identify(const Caller& caller, Sources as
   pid_t process = 0;
   if (tgid_ == 0 && !rest.contains(Source::kGroups)) process = process_of(tid_).value_or(0);
   std::optional<Identity> identity;
-  for (int i = 0; i < kAttempts; ++i) {
+  for (int i = 0; i < kWatchAttempts; ++i) {
     // What a thread is allowed, and where it is put, may change with what it executes: all that is
     // said is true of one program, which is the same before and after the rest is read.
     const Executable* const executable =

@@ -9,7 +9,7 @@ namespace {
 // Of the kernel's uapi/linux/posix_acl_xattr.h.
 constexpr std::uint32_t kVersion = 2;
 constexpr std::size_t kHeadSize = 4;
-constexpr std::size_t kEntrySize = 8;
+constexpr std::size_t kAclEntrySize = 8;
 constexpr std::uint32_t kNobody = 0xffffffff;
 
 bool names_someone(AclTag tag) { return tag == AclTag::kUser || tag == AclTag::kGroup; }
@@ -40,12 +40,12 @@ bool is_whole(const std::vector<AclEntry>& entries) {
 }  // namespace
 
 Result<Acl> Acl::decode(Bytes value) {
-  if (value.size() < kHeadSize || (value.size() - kHeadSize) % kEntrySize != 0 ||
+  if (value.size() < kHeadSize || (value.size() - kHeadSize) % kAclEntrySize != 0 ||
       load_le<std::uint32_t>(value, 0) != kVersion) {
     return errno_error(EINVAL);
   }
   Acl acl;
-  for (std::size_t at = kHeadSize; at < value.size(); at += kEntrySize) {
+  for (std::size_t at = kHeadSize; at < value.size(); at += kAclEntrySize) {
     const auto tag = load_le<std::uint16_t>(value, at);
     if (!is_tag(tag)) return errno_error(EINVAL);
     acl.entries_.push_back({.tag = static_cast<AclTag>(tag),

@@ -18,7 +18,7 @@ namespace coffer {
 namespace {
 
 constexpr const char* kVariable = "COFFER_PIN";
-constexpr std::size_t kLongest = 255;
+constexpr std::size_t kLongestPin = 255;
 
 Error odd(const std::string& words) {
   return {Code::kKeyUnavailable, 0, std::string(kVariable) + " " + words};
@@ -49,7 +49,7 @@ std::shared_ptr<EnvironmentPin> EnvironmentPin::take() {
 
 std::optional<Error> EnvironmentPin::keep(Bytes pin) {
   if (pin.empty()) return odd("is set and empty; give it a PIN, or unset it");
-  if (pin.size() > kLongest ||
+  if (pin.size() > kLongestPin ||
       std::ranges::any_of(pin, [](std::uint8_t byte) { return byte == '\n' || byte == '\r'; }))
     return odd("is no PIN: one line of up to 255 bytes");
   int ends[2];
@@ -64,7 +64,7 @@ std::optional<Error> EnvironmentPin::keep(Bytes pin) {
 
 Result<SecretBytes> EnvironmentPin::give() {
   if (unusable_) return *unusable_;
-  SecretBytes room(kLongest);
+  SecretBytes room(kLongestPin);
   const auto length = read_up_to(pipe_.get(), room.expose());
   forget();
   if (!length || *length == 0) return odd("is used once, and was");
@@ -73,7 +73,7 @@ Result<SecretBytes> EnvironmentPin::give() {
 
 void EnvironmentPin::forget() noexcept {
   // The other processes that this one was forked from, or has forked, have the pipe as well.
-  std::array<std::uint8_t, kLongest> rest{};
+  std::array<std::uint8_t, kLongestPin> rest{};
   if (pipe_.valid()) (void)read_up_to(pipe_.get(), rest);
   wipe(rest);
   pipe_.reset();

@@ -23,7 +23,7 @@ struct ListOptions {
   PassphraseOptions passphrase;
 };
 
-struct ShowOptions {
+struct GrantShowOptions {
   std::string store;
   std::int64_t id = 0;
   bool json = false;
@@ -68,7 +68,7 @@ std::string state_text(const GrantRow& grant, std::int64_t now) {
   return text;
 }
 
-Result<int> show_grant(const ShowOptions& options) {
+Result<int> show_grant(const GrantShowOptions& options) {
   const auto session =
       TRY(KeystoreSession::open(options.store, Keyring::Access::kReadOnly, options.passphrase));
   const PolicySnapshot policy = TRY(session.keyring->policy());
@@ -117,7 +117,7 @@ void add_grant_list_command(CLI::App& grant, ChosenCommand& chosen) {
 }
 
 void add_grant_show_command(CLI::App& grant, ChosenCommand& chosen) {
-  const auto options = std::make_shared<ShowOptions>();
+  const auto options = std::make_shared<GrantShowOptions>();
   CLI::App& show = *grant.add_subcommand("show", "Show one grant");
   show.add_option("STORE", options->store, "The store's directory")->required();
   show.add_option("ID", options->id, "The grant's id")->required();

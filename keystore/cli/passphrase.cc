@@ -12,11 +12,11 @@
 namespace coffer {
 namespace {
 
-constexpr std::size_t kLongest = 1024;
+constexpr std::size_t kLongestPassphrase = 1024;
 
 /// Up to the end of the line or of the file, without the newline.
 Result<SecretBytes> read_line(int fd, const std::string& from) {
-  SecretBytes buffer(kLongest + 1);
+  SecretBytes buffer(kLongestPassphrase + 1);
   const MutableBytes bytes = buffer.expose();
   std::size_t length = 0;
   while (length < bytes.size()) {
@@ -27,7 +27,7 @@ Result<SecretBytes> read_line(int fd, const std::string& from) {
     if (done == 0 || bytes[length] == '\n') break;
     ++length;
   }
-  if (length > kLongest)
+  if (length > kLongestPassphrase)
     return Error{Code::kInvalid, 0, "the passphrase is longer than 1024 bytes"};
   return SecretBytes::copy_of(bytes.first(length));
 }

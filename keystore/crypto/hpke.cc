@@ -20,7 +20,7 @@ constexpr std::size_t kKeySize = 32;
 // RFC 9180, 4.1 and 5.1: "KEM" ‖ kem id; "HPKE" ‖ kem id ‖ kdf id ‖ aead id.
 constexpr std::string_view kKemSuite("KEM\x00\x20", 5);
 constexpr std::string_view kHpkeSuite("HPKE\x00\x20\x00\x01\x00\x02", 10);
-constexpr std::string_view kVersion = "HPKE-v1";
+constexpr std::string_view kHpkeVersion = "HPKE-v1";
 
 PKey private_pkey(const SecretBytes& key) {
   return PKey(must_have(
@@ -50,9 +50,9 @@ Result<SecretBytes> agree(const PKey& ours, Bytes theirs) {
 
 /// What a labeled extraction takes in (RFC 9180, 4).
 SecretBytes labeled(std::string_view suite, std::string_view label, Bytes ikm) {
-  SecretBytes out(kVersion.size() + suite.size() + label.size() + ikm.size());
+  SecretBytes out(kHpkeVersion.size() + suite.size() + label.size() + ikm.size());
   auto at = out.expose().begin();
-  for (const Bytes part : {as_bytes(kVersion), as_bytes(suite), as_bytes(label), ikm})
+  for (const Bytes part : {as_bytes(kHpkeVersion), as_bytes(suite), as_bytes(label), ikm})
     at = std::copy(part.begin(), part.end(), at);
   return out;
 }
@@ -60,7 +60,7 @@ SecretBytes labeled(std::string_view suite, std::string_view label, Bytes ikm) {
 std::string expand_info(std::string_view suite, std::string_view label, Bytes info,
                         std::uint8_t length) {
   std::string out = {'\0', static_cast<char>(length)};
-  out.append(kVersion).append(suite).append(label).append(as_text(info));
+  out.append(kHpkeVersion).append(suite).append(label).append(as_text(info));
   return out;
 }
 

@@ -8,14 +8,14 @@
 namespace coffer {
 namespace {
 
-constexpr std::string_view kPrefix = "audit:";
+constexpr std::string_view kAuditPrefix = "audit:";
 constexpr std::string_view kModeRow = "audit_mode";
 constexpr std::string_view kRequired = "required";
 constexpr std::string_view kBestEffort = "best-effort";
 constexpr std::size_t kHeader = 18;  // size, time, length of the place
 constexpr std::size_t kLongestPlace = 4096;
 
-std::string row_name(LogId log) { return std::string(kPrefix) + log.hex(); }
+std::string row_name(LogId log) { return std::string(kAuditPrefix) + log.hex(); }
 
 Error malformed() { return {Code::kCorrupt, 0, "keystore: malformed checkpoint of an audit log"}; }
 
@@ -32,7 +32,7 @@ ByteVector encode(const LogCheckpoint& checkpoint) {
 
 Result<LogCheckpoint> decode(std::string_view name, Bytes value) {
   LogCheckpoint checkpoint;
-  const auto id = from_hex(name.substr(kPrefix.size()));
+  const auto id = from_hex(name.substr(kAuditPrefix.size()));
   if (!id || id->size() != checkpoint.log.bytes.size() || value.size() < kHeader) {
     return malformed();
   }

@@ -18,7 +18,6 @@
 namespace coffer {
 namespace {
 
-constexpr std::size_t kKeySize = 32;
 constexpr int kScopeIdAttempts = 16;
 constexpr auto kWriteWait = std::chrono::seconds(10);  // keystore/FORMAT.md, "Processes"
 constexpr auto kWriteRetry = std::chrono::milliseconds(2);
@@ -43,7 +42,7 @@ Result<Database> open_existing(const std::string& path, Database::Mode mode) {
 }
 
 SecretBytes derive(const SecretBytes& policy_key, StoreId store, std::string_view info) {
-  return hkdf_sha256(policy_key.expose(), store.view(), info, kKeySize);
+  return hkdf_sha256(policy_key.expose(), store.view(), info, kWrappedKeySize);
 }
 
 /// A read transaction: what is read within it is of one moment. Nothing is written, so it just
@@ -97,8 +96,8 @@ struct NewScope {
 
 Result<NewScope> make_scope_keys(StoreId store, ScopeId scope, MasterKms& master) {
   constexpr KeyVersion kFirst{1};
-  const SecretBytes secret = SecretBytes::random(kKeySize);
-  NewScope made{.kek = SecretBytes::random(kKeySize),
+  const SecretBytes secret = SecretBytes::random(kWrappedKeySize);
+  NewScope made{.kek = SecretBytes::random(kWrappedKeySize),
                 .kek_context = {.purpose = KeyContext::Purpose::kKek,
                                 .store = store,
                                 .scope = scope,
@@ -148,7 +147,7 @@ Keyring::Keyring(std::string path, Database writer, Database reader, Access acce
 Result<void> Keyring::create(const CreateOptions& options, MasterKms& master, const Clock& clock) {
   TRY(check_grant(options.first_grant));
   const auto fill = [&](Database& database) -> Result<void> {
-    const SecretBytes policy_key = SecretBytes::random(kKeySize);
+    const SecretBytes policy_key = SecretBytes::random(kWrappedKeySize);
     const SecretBytes mac_key = derive(policy_key, options.store, "coffer/1/policy");
     const SecretBytes path_key = derive(policy_key, options.store, "coffer/1/paths");
     const ByteVector wrapped =

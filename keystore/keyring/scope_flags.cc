@@ -8,11 +8,13 @@
 namespace coffer {
 namespace {
 
-constexpr std::string_view kPrefix = "scope:";
+constexpr std::string_view kScopePrefix = "scope:";
 constexpr std::uint8_t kStrict = 1;
 constexpr std::uint8_t kPurge = 2;
 
-std::string row_name(ScopeId scope) { return std::string(kPrefix) + std::to_string(scope.value); }
+std::string row_name(ScopeId scope) {
+  return std::string(kScopePrefix) + std::to_string(scope.value);
+}
 
 Result<ScopeFlags> flags_from(Bytes value) {
   if (value.size() != 1 || value[0] == 0)

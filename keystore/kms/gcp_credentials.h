@@ -9,6 +9,10 @@
 
 namespace coffer {
 
+/// What tokens are asked for, and for how long, in seconds.
+inline constexpr const char* kGcpScope = "https://www.googleapis.com/auth/cloudkms";
+inline constexpr std::int64_t kGcpTokenLifetime = 3600;
+
 /// A file of Google's with credentials: its secrets, and all else of it.
 // Moving JSON throws nothing, though it is not marked so.
 // NOLINTNEXTLINE(bugprone-exception-escape)

@@ -12,11 +12,9 @@
 namespace coffer {
 namespace {
 
-constexpr const char* kScope = "https://www.googleapis.com/auth/cloudkms";
 constexpr const char* kFederatedScope = "https://www.googleapis.com/auth/cloud-platform";
 constexpr std::size_t kMostOfSubject = 32 * 1024;
-/// Seconds that Google gives an impersonated token unless asked otherwise, and what may be asked.
-constexpr std::int64_t kLifetime = 3600;
+/// Seconds for which an impersonated token may be asked.
 constexpr std::int64_t kShortest = 600;
 constexpr std::int64_t kLongest = 43200;
 
@@ -114,7 +112,7 @@ std::int64_t lifetime_of(const GcpCredentialsFile& file) {
                                  "token_lifetime_seconds");
   const bool fits = asked.is_number_unsigned() && asked.get<std::uint64_t>() >= kShortest &&
                     asked.get<std::uint64_t>() <= kLongest;
-  return fits ? asked.get<std::int64_t>() : kLifetime;
+  return fits ? asked.get<std::int64_t>() : kGcpTokenLifetime;
 }
 
 /// A token of the service account that `url` names. It lives as long as was asked: by this
@@ -123,7 +121,8 @@ Result<BearerToken> impersonated(const HttpClient& http, const GcpCredentialsFil
                                  const std::string& url, const BearerToken& federated,
                                  BearerTokens::Time until) {
   const std::int64_t lifetime = lifetime_of(file);
-  const nlohmann::json asked = {{"scope", {kScope}}, {"lifetime", std::to_string(lifetime) + "s"}};
+  const nlohmann::json asked = {{"scope", {kGcpScope}},
+                                {"lifetime", std::to_string(lifetime) + "s"}};
   HttpRequest request{.method = "POST",
                       .url = url,
                       .headers = {"Content-Type: application/json"},

@@ -18,7 +18,6 @@ constexpr std::uint8_t kFormat = 1;
 constexpr std::size_t kCheck = 16;
 constexpr std::size_t kHead = 1 + 4;
 constexpr std::size_t kCheckKey = 32;
-constexpr std::size_t kMostCiphertext = 1024;
 
 bool is_letter_or_digit(char letter) {
   return (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') ||

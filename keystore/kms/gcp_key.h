@@ -38,6 +38,8 @@ struct GcpKey {
 
 /// What a key is wrapped in (keystore/FORMAT.md, "Master keys").
 struct GcpWrapped {
+  static constexpr std::size_t kMostCiphertext = 1024;
+
   std::uint32_t version = 0;
   Bytes check;
   Bytes ciphertext;

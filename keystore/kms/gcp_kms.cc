@@ -15,7 +15,6 @@ namespace coffer {
 namespace {
 
 constexpr std::chrono::seconds kTimeout{8};
-constexpr std::size_t kMostCiphertext = 1024;
 
 BearerTokens::Time deadline() { return std::chrono::steady_clock::now() + kTimeout; }
 
@@ -134,7 +133,7 @@ Result<ByteVector> GcpKms::wrap(const SecretBytes& key, const KeyContext& contex
   const auto answer = json_object(response.body.expose());
   const auto version = place_.version_named(json_text(answer, "name"));
   const auto sealed = from_secret_base64(as_bytes(json_text(answer, "ciphertext")));
-  if (!version || !sealed || sealed->empty() || sealed->size() > kMostCiphertext)
+  if (!version || !sealed || sealed->empty() || sealed->size() > GcpWrapped::kMostCiphertext)
     return not_understood(uri_);
   // Without these Google has not looked at ours.
   if (!is_true(answer, "verifiedPlaintextCrc32c") ||

@@ -8,8 +8,6 @@
 namespace coffer {
 namespace {
 
-constexpr const char* kScope = "https://www.googleapis.com/auth/cloudkms";
-constexpr std::int64_t kLifetime = 3600;
 /// By so much this machine's clock may be ahead of Google's.
 constexpr std::int64_t kSkew = 30;
 
@@ -29,10 +27,10 @@ Result<SecretBytes> assertion(const GcpCredentialsFile& file, const std::string&
   // Not within the braces: GCC 12 leaks what stands before it there if it returns.
   const std::string email = TRY(file.text("client_email"));
   const nlohmann::json claims = {{"iss", email},
-                                 {"scope", kScope},
+                                 {"scope", kGcpScope},
                                  {"aud", token_uri},
                                  {"iat", now},
-                                 {"exp", now + kLifetime}};
+                                 {"exp", now + kGcpTokenLifetime}};
   const std::string message =
       to_base64url(as_bytes(header.dump())) + "." + to_base64url(as_bytes(claims.dump()));
   auto signature = rs256_sign(key->expose(), as_bytes(message));

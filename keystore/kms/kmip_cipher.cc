@@ -5,13 +5,12 @@ namespace {
 
 using Tag = KmipTag;
 
-constexpr std::uint32_t kAes = 3;  // Cryptographic Algorithm
 constexpr std::uint32_t kGcm = 9;  // Block Cipher Mode
 
 void write_parameters(TtlvWriter& out) {
   out.begin(Tag::kCryptographicParameters);
   out.enumeration(Tag::kBlockCipherMode, kGcm);
-  out.enumeration(Tag::kCryptographicAlgorithm, kAes);
+  out.enumeration(Tag::kCryptographicAlgorithm, kKmipAes);
   out.integer(Tag::kTagLength, kKmipTagSize);
   out.end();
 }

@@ -10,7 +10,6 @@ namespace {
 using Tag = KmipTag;
 
 constexpr std::uint32_t kSymmetricKey = 2;  // Object Type
-constexpr std::uint32_t kAes = 3;           // Cryptographic Algorithm
 
 constexpr std::array<std::string_view, 8> kNames = {"Object Type",
                                                     "Cryptographic Algorithm",
@@ -88,8 +87,9 @@ std::optional<KmipKey> KmipKey::from(const TtlvItem& payload, const std::string&
   if (type && *type != kSymmetricKey) return KmipKey{};
   if (!type || !state || !usage) return std::nullopt;
   KmipKey key;
-  key.is_aes_256 = attributes->number("Cryptographic Algorithm", TtlvType::kEnumeration) == kAes &&
-                   attributes->number("Cryptographic Length", TtlvType::kInteger) == 256;
+  key.is_aes_256 =
+      attributes->number("Cryptographic Algorithm", TtlvType::kEnumeration) == kKmipAes &&
+      attributes->number("Cryptographic Length", TtlvType::kInteger) == 256;
   key.state = static_cast<KmipState>(*state);
   key.usage = static_cast<std::uint32_t>(*usage);
   key.made_at = static_cast<std::int64_t>(

@@ -13,6 +13,9 @@ namespace coffer {
 // Requests and answers of OASIS KMIP 1.4: tags (9.1.3.1) and enumerations (9.1.3.2) as far as they
 // are used here, and what stands around operations (7).
 
+/// Of the Cryptographic Algorithms.
+inline constexpr std::uint32_t kKmipAes = 3;
+
 enum class KmipTag : std::uint32_t {
   kAttribute = 0x420008,
   kAttributeName = 0x42000a,

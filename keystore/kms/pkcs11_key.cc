@@ -20,9 +20,6 @@ namespace coffer {
 namespace {
 
 constexpr const char* kModuleVariable = "COFFER_PKCS11_MODULE";
-constexpr std::size_t kNonceSize = 12;
-constexpr std::size_t kTagSize = 16;
-constexpr std::size_t kKeySize = 32;
 
 struct FreeUri {
   void operator()(P11KitUri* uri) const { p11_kit_uri_free(uri); }
@@ -134,7 +131,7 @@ unsigned char* writable(Bytes bytes) {
 struct Gcm {
   Gcm(Bytes nonce, Bytes aad)
       : parameters{writable(nonce), nonce.size(), 8 * nonce.size(),
-                   writable(aad),   aad.size(),   8 * kTagSize} {}
+                   writable(aad),   aad.size(),   8 * Pkcs11Key::kTagSize} {}
   CK_GCM_PARAMS parameters;
   CK_MECHANISM mechanism{CKM_AES_GCM, &parameters, sizeof parameters};
 };
@@ -340,7 +337,7 @@ class Pkcs11Key::Session {
                        ": the token would give this key away; make one that is sensitive and "
                        "not extractable"};
     }
-    if (size != kKeySize)
+    if (size != kWrappedKeySize)
       return Error{Code::kUnsupported, 0, text_ + ": the key is not one of AES-256"};
     return {};
   }
@@ -350,12 +347,12 @@ class Pkcs11Key::Session {
   CK_RV make_fingerprint(std::string& made) const REQUIRES(mutex_) {
     const ByteVector zeros(16);
     Gcm gcm(as_bytes("coffer/1/fpr"), as_bytes("coffer/1/fingerprint"));
-    ByteVector sealed(zeros.size() + 2 * kTagSize);
+    ByteVector sealed(zeros.size() + 2 * Pkcs11Key::kTagSize);
     CK_ULONG length = sealed.size();
     CK_RV outcome = token_->C_EncryptInit(session_, &gcm.mechanism, key_);
     if (outcome == CKR_OK)
       outcome = token_->C_Encrypt(session_, writable(zeros), zeros.size(), sealed.data(), &length);
-    if (outcome == CKR_OK && length != zeros.size() + kTagSize) return CKR_GENERAL_ERROR;
+    if (outcome == CKR_OK && length != zeros.size() + Pkcs11Key::kTagSize) return CKR_GENERAL_ERROR;
     made = to_hex(Bytes(sealed).subspan(zeros.size(), 8));
     return outcome;
   }
@@ -410,7 +407,7 @@ Result<std::vector<KmsFact>> Pkcs11Key::inspect() { return session_->inspect(); 
 
 Result<ByteVector> Pkcs11Key::encrypt(Bytes nonce, Bytes aad, Bytes plain) {
   Gcm gcm(nonce, aad);
-  ByteVector sealed(plain.size() + 2 * kTagSize);
+  ByteVector sealed(plain.size() + 2 * Pkcs11Key::kTagSize);
   CK_ULONG length = 0;
   const CK_RV outcome =
       TRY(session_->run(Session::Way::kEncrypt, gcm.mechanism, plain, sealed, length));
@@ -423,7 +420,7 @@ Result<ByteVector> Pkcs11Key::encrypt(Bytes nonce, Bytes aad, Bytes plain) {
 
 Result<SecretBytes> Pkcs11Key::decrypt(Bytes nonce, Bytes aad, Bytes ciphertext) {
   Gcm gcm(nonce, aad);
-  SecretBytes plain(ciphertext.size() + kTagSize);
+  SecretBytes plain(ciphertext.size() + Pkcs11Key::kTagSize);
   CK_ULONG length = 0;
   const CK_RV outcome =
       TRY(session_->run(Session::Way::kDecrypt, gcm.mechanism, ciphertext, plain.expose(), length));
@@ -437,9 +434,9 @@ Result<SecretBytes> Pkcs11Key::decrypt(Bytes nonce, Bytes aad, Bytes ciphertext)
     return corrupt;
   // Some tokens have one word for this and for trouble of their own: one that seals is well.
   const bool ambiguous = outcome == CKR_GENERAL_ERROR || outcome == CKR_FUNCTION_FAILED;
-  std::array<std::uint8_t, kNonceSize> other{};
+  std::array<std::uint8_t, Pkcs11Key::kNonceSize> other{};
   random_bytes(other);
-  if (ambiguous && encrypt(other, aad, ByteVector(kKeySize))) return corrupt;
+  if (ambiguous && encrypt(other, aad, ByteVector(kWrappedKeySize))) return corrupt;
   return unavailable(session_->text() + ": AES-GCM", outcome);
 }
 

@@ -12,6 +12,9 @@ namespace coffer {
 /// Thread-safe; calls wait for each other.
 class Pkcs11Key {
  public:
+  static constexpr std::size_t kNonceSize = 12;
+  static constexpr std::size_t kTagSize = 16;
+
   /// Of the modules registered with p11-kit, or of the one that COFFER_PKCS11_MODULE names: which
   /// library runs in this process is the machine's affair and no keystore's. The PIN comes from the
   /// URI's `pin-source` (a file) or else from `pin`; it is tried once, for tokens lock themselves.

@@ -8,10 +8,8 @@ namespace coffer {
 namespace {
 
 constexpr std::uint8_t kFormat = 1;
-constexpr std::size_t kKeySize = 32;
-constexpr std::size_t kNonceSize = 12;
-constexpr std::size_t kTagSize = 16;
-constexpr std::size_t kWrappedSize = 1 + kNonceSize + kKeySize + kTagSize;
+constexpr std::size_t kWrappedSize =
+    1 + Pkcs11Key::kNonceSize + kWrappedKeySize + Pkcs11Key::kTagSize;
 
 }  // namespace
 
@@ -27,10 +25,10 @@ Result<std::unique_ptr<Pkcs11Kms>> Pkcs11Kms::open(const std::string& uri,
 
 Result<ByteVector> Pkcs11Kms::wrap(const SecretBytes& key, const KeyContext& context) {
   TRY(check_wrappable(key));
-  std::array<std::uint8_t, kNonceSize> nonce{};
+  std::array<std::uint8_t, Pkcs11Key::kNonceSize> nonce{};
   random_bytes(nonce);
   const ByteVector sealed = TRY(key_->encrypt(nonce, context.encode(), key.expose()));
-  if (sealed.size() != kKeySize + kTagSize)
+  if (sealed.size() != kWrappedKeySize + Pkcs11Key::kTagSize)
     return Error{Code::kKeyUnavailable, 0, uri_ + ": the token sealed a key in an unknown way"};
   return ByteWriter().le(kFormat).bytes(nonce).bytes(sealed).take();
 }
@@ -40,8 +38,8 @@ Result<SecretBytes> Pkcs11Kms::unwrap(Bytes wrapped, const KeyContext& context) 
     return Error{Code::kUnknownVersion, 0, "wrapped key of an unknown version"};
   if (wrapped.size() != kWrappedSize)
     return Error{Code::kCorrupt, 0, "wrapped key has a wrong length"};
-  SecretBytes key = TRY(key_->decrypt(wrapped.subspan(1, kNonceSize), context.encode(),
-                                      wrapped.subspan(1 + kNonceSize)));
+  SecretBytes key = TRY(key_->decrypt(wrapped.subspan(1, Pkcs11Key::kNonceSize), context.encode(),
+                                      wrapped.subspan(1 + Pkcs11Key::kNonceSize)));
   return check_unwrapped(std::move(key));
 }
 

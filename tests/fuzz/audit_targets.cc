@@ -19,12 +19,6 @@ const Ed25519Key& own_key() {
   return key;
 }
 
-template <typename T>
-T got(Result<T> result, std::string_view what) {
-  require(result.ok(), std::string(what) + ": " + (result ? "" : result.error().message()));
-  if constexpr (!std::is_void_v<T>) return std::move(result).value();
-}
-
 std::string text_of(Bytes bytes) { return std::string(as_text(bytes)); }
 
 ByteVector bytes_of(std::string_view text) { return {text.begin(), text.end()}; }

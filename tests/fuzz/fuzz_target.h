@@ -32,6 +32,13 @@ std::span<const Target> all_targets();
 /// Prints `what` and ends the program unless `condition` holds.
 void require(bool condition, std::string_view what);
 
+/// What cannot fail.
+template <typename T>
+T got(Result<T> result, std::string_view what) {
+  require(result.ok(), std::string(what) + ": " + (result ? "" : result.error().message()));
+  if constexpr (!std::is_void_v<T>) return std::move(result).value();
+}
+
 /// The code of an error has to be one of those that the decoder's header names.
 template <typename T>
 void require_code(const Result<T>& result, std::initializer_list<Code> documented,

@@ -30,12 +30,6 @@ StoreId fixed_store() {
   return id;
 }
 
-template <typename T>
-T got(Result<T> result, std::string_view what) {
-  require(result.ok(), std::string(what) + ": " + (result ? "" : result.error().message()));
-  if constexpr (!std::is_void_v<T>) return std::move(result).value();
-}
-
 KeyContext context_from(Input& input) {
   KeyContext context;
   context.purpose = static_cast<KeyContext::Purpose>(1 + input.byte() % 4);

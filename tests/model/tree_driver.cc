@@ -82,7 +82,7 @@ void TreeDriver::create() {
   const NodePtr there = ReferenceTree::find(*parent, name);
   // A fifo that is there the kernel opens itself.
   if (there != nullptr && S_ISFIFO(there->mode)) flags |= O_EXCL;
-  begin("create " + path_of_parent(parent) + quoted(name) +
+  begin("create " + path_of_parent(parent) + in_quotes(name) +
         ((flags & O_EXCL) != 0 ? " O_EXCL" : "") + ((flags & O_TRUNC) != 0 ? " O_TRUNC" : ""));
   const InodeReference in = reach(parent);
   if (in == nullptr) return;
@@ -101,7 +101,7 @@ void TreeDriver::open() {
   if (!entry.has_value() || S_ISFIFO(entry->node->mode)) return;
   const int access = std::array{O_RDONLY, O_WRONLY, O_RDWR}[choose_.below(3)];
   const int flags = access | (access != O_RDONLY && choose_.one_in(6) ? O_TRUNC : 0);
-  begin("open " + quoted(path_of(*entry)) + " " + name_of_access(access) +
+  begin("open " + in_quotes(path_of(*entry)) + " " + name_of_access(access) +
         ((flags & O_TRUNC) != 0 ? " O_TRUNC" : ""));
   const InodeReference inode = reach(*entry);
   if (inode == nullptr) return;
@@ -164,7 +164,7 @@ void TreeDriver::truncate_by_path() {
   const auto entry = some_entry(S_IFREG);
   if (!entry.has_value()) return;
   const std::uint64_t size = some_offset(*entry->node);
-  begin("truncate " + quoted(path_of(*entry)) + " to " + std::to_string(size));
+  begin("truncate " + in_quotes(path_of(*entry)) + " to " + std::to_string(size));
   const InodeReference inode = reach(*entry);
   if (inode == nullptr) return;
   AttributeChange change;
@@ -200,7 +200,7 @@ void TreeDriver::make_directory() {
   const NodePtr parent = some_parent();
   const std::string name = some_name();
   const auto mode = static_cast<mode_t>(0700 | choose_.below(0100));
-  begin("mkdir " + path_of_parent(parent) + quoted(name));
+  begin("mkdir " + path_of_parent(parent) + in_quotes(name));
   const InodeReference in = reach(parent);
   if (in == nullptr) return;
   const auto made = vfs_->make_directory(who(), in->id(), name, mode);
@@ -213,7 +213,7 @@ void TreeDriver::make_symlink() {
   const std::size_t length =
       choose_.one_in(4) ? choose_.between(3000, 4095) : choose_.between(1, 40);
   const std::string target = choose_.one_in(8) ? std::string(4000, 'y') : std::string(length, 'x');
-  begin("symlink " + path_of_parent(parent) + quoted(name) + " to " + quoted(target));
+  begin("symlink " + path_of_parent(parent) + in_quotes(name) + " to " + in_quotes(target));
   const InodeReference in = reach(parent);
   if (in == nullptr) return;
   const auto made = vfs_->make_symlink(who(), in->id(), name, target);
@@ -224,7 +224,7 @@ void TreeDriver::make_symlink() {
 void TreeDriver::make_fifo() {
   const NodePtr parent = some_parent();
   const std::string name = some_name();
-  begin("mkfifo " + path_of_parent(parent) + quoted(name));
+  begin("mkfifo " + path_of_parent(parent) + in_quotes(name));
   const InodeReference in = reach(parent);
   if (in == nullptr) return;
   const auto made = vfs_->make_node(who(), in->id(), name, S_IFIFO | 0620, 0);
@@ -234,7 +234,7 @@ void TreeDriver::make_fifo() {
 void TreeDriver::make_empty_file() {
   const NodePtr parent = some_parent();
   const std::string name = some_name();
-  begin("mknod " + path_of_parent(parent) + quoted(name));
+  begin("mknod " + path_of_parent(parent) + in_quotes(name));
   const InodeReference in = reach(parent);
   if (in == nullptr) return;
   const auto made = vfs_->make_node(who(), in->id(), name, S_IFREG | 0640, 0);
@@ -246,7 +246,7 @@ void TreeDriver::link() {
   if (!entry.has_value()) return;
   const NodePtr parent = some_parent();
   const std::string name = some_name();
-  begin("link " + quoted(path_of(*entry)) + " " + path_of_parent(parent) + quoted(name));
+  begin("link " + in_quotes(path_of(*entry)) + " " + path_of_parent(parent) + in_quotes(name));
   const InodeReference inode = reach(*entry);
   const InodeReference in = reach(parent);
   if (inode == nullptr || in == nullptr) return;
@@ -259,7 +259,7 @@ void TreeDriver::link() {
 void TreeDriver::unlink() {
   const NodePtr parent = some_parent();
   const std::string name = some_name_in(*parent);
-  begin("unlink " + path_of_parent(parent) + quoted(name));
+  begin("unlink " + path_of_parent(parent) + in_quotes(name));
   const InodeReference in = reach(parent);
   if (in == nullptr) return;
   agree(vfs_->unlink(who(), in->id(), name), tree_.unlink(parent, name));
@@ -270,7 +270,7 @@ void TreeDriver::remove_directory() {
   if (!chosen.has_value()) return;
   const NodePtr parent = chosen->parent;
   const std::string name = choose_.one_in(10) ? some_name() : chosen->name;
-  begin("rmdir " + path_of_parent(parent) + quoted(name));
+  begin("rmdir " + path_of_parent(parent) + in_quotes(name));
   const InodeReference in = reach(parent);
   if (in == nullptr) return;
   agree(vfs_->remove_directory(who(), in->id(), name), tree_.remove_directory(parent, name));
@@ -287,8 +287,8 @@ void TreeDriver::rename() {
   const std::string new_name = some_name_in(*to);
   const unsigned flags =
       std::array<unsigned, 5>{0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE}[choose_.below(5)];
-  begin("rename " + path_of_parent(from) + quoted(name) + " " + path_of_parent(to) +
-        quoted(new_name) +
+  begin("rename " + path_of_parent(from) + in_quotes(name) + " " + path_of_parent(to) +
+        in_quotes(new_name) +
         (flags == RENAME_NOREPLACE  ? " NOREPLACE"
          : flags == RENAME_EXCHANGE ? " EXCHANGE"
                                     : ""));
@@ -307,7 +307,7 @@ void TreeDriver::change_mode() {
   const mode_t bits = node.is_directory() ? 0700 | (choose_.one_in(4) ? S_ISVTX : 0U) : 0U;
   AttributeChange change;
   change.mode = bits | static_cast<mode_t>(choose_.below(01000));
-  begin("chmod " + quoted(path_of(*entry)));
+  begin("chmod " + in_quotes(path_of(*entry)));
   const InodeReference inode = reach(*entry);
   if (inode == nullptr) return;
   const auto status = vfs_->change_attributes(who(), inode->id(), change, nullptr);
@@ -321,7 +321,7 @@ void TreeDriver::change_owner() {
   if (!entry.has_value() || ::geteuid() != 0) return;
   AttributeChange change;
   change.uid = static_cast<uid_t>(1000 + choose_.below(3));
-  begin("chown " + quoted(path_of(*entry)));
+  begin("chown " + in_quotes(path_of(*entry)));
   const InodeReference inode = reach(*entry);
   if (inode == nullptr) return;
   const auto status = vfs_->change_attributes(who(), inode->id(), change, nullptr);
@@ -336,7 +336,7 @@ void TreeDriver::change_times() {
   AttributeChange change;
   change.modification_time = some_time();
   if (choose_.one_in(2)) change.access_time = some_time();
-  begin("utimens " + quoted(path_of(*entry)));
+  begin("utimens " + in_quotes(path_of(*entry)));
   const InodeReference inode = reach(*entry);
   if (inode == nullptr) return;
   const auto status = vfs_->change_attributes(who(), inode->id(), change, nullptr);
@@ -348,7 +348,7 @@ void TreeDriver::change_times() {
 void TreeDriver::keep() {
   const auto entry = some_entry();
   if (!entry.has_value()) return;
-  begin("keep " + quoted(path_of(*entry)));
+  begin("keep " + in_quotes(path_of(*entry)));
   InodeReference inode = look_up(path_of(*entry));
   if (inode == nullptr) return;
   if (kept_.size() == kMostKept)

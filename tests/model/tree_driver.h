@@ -14,7 +14,7 @@
 namespace coffer::testing {
 
 /// A name or path for people to read: bytes that do not print escaped, long names shortened.
-std::string quoted(const std::string& path);
+std::string in_quotes(const std::string& path);
 
 /// What a driver works on, and how.
 struct DriverSetup {
@@ -129,7 +129,7 @@ class TreeDriver {
   /// Of a node in the tree, by one of its links.
   [[nodiscard]] std::string path_of(const NodePtr& node) const;
   [[nodiscard]] std::string path_of_parent(const NodePtr& parent) const {
-    return quoted(path_of(parent)) + "/";
+    return in_quotes(path_of(parent)) + "/";
   }
   /// A node's inode: as it is kept, or looked up anew. Null after a failure.
   InodeReference reach(const NodePtr& node, const std::string& path);

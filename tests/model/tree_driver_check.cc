@@ -55,7 +55,7 @@ void TreeDriver::compare_entry(const Result<Entry>& made, const NodePtr& parent,
 void TreeDriver::status() {
   const auto entry = some_entry();
   if (!entry.has_value()) return;
-  begin("stat " + quoted(path_of(*entry)));
+  begin("stat " + in_quotes(path_of(*entry)));
   const InodeReference inode = reach(*entry);
   if (inode == nullptr) return;
   const auto status = vfs_->attributes(who(), inode->id());
@@ -65,7 +65,7 @@ void TreeDriver::status() {
 void TreeDriver::read_symlink() {
   const auto entry = some_entry(choose_.one_in(8) ? 0 : S_IFLNK);
   if (!entry.has_value()) return;
-  begin("readlink " + quoted(path_of(*entry)));
+  begin("readlink " + in_quotes(path_of(*entry)));
   const InodeReference inode = reach(*entry);
   if (inode == nullptr) return;
   const auto target = vfs_->read_symlink(who(), inode->id());
@@ -98,7 +98,7 @@ void TreeDriver::check_kept() {
   }
   if (node.links == 0 || failed_) return;
   const std::string path = path_of(kept.node);
-  begin("lookup " + quoted(path) + " of kept " + name);
+  begin("lookup " + in_quotes(path) + " of kept " + name);
   const InodeReference again = look_up(path);
   if (again == nullptr) return;
   if (again->id() != kept.inode->id()) fail("another inode, " + number(again->id().value));
@@ -206,12 +206,12 @@ void TreeDriver::finish_listing() {
   for (const std::string& name : listing_->at_start) {
     if (touched.contains(name)) continue;
     const int times = listing_->seen[name];
-    if (times != 1) fail(quoted(name) + " was listed " + std::to_string(times) + " times");
+    if (times != 1) fail(in_quotes(name) + " was listed " + std::to_string(times) + " times");
   }
   for (const auto& [name, times] : listing_->seen) {
     if (name == "." || name == ".." || touched.contains(name) || listing_->at_start.contains(name))
       continue;
-    fail(quoted(name) + " was listed");
+    fail(in_quotes(name) + " was listed");
   }
   listing_.reset();
 }
@@ -238,9 +238,9 @@ void TreeDriver::compare_directory(const NodePtr& directory, InodeId inode,
   if (!agree(names, 0)) return;
   std::erase_if(*names, [](const std::string& name) { return name == "." || name == ".."; });
   EXPECT_EQ(*names, names_of(*directory));
-  if (*names != names_of(*directory)) return fail("the names in " + quoted(path_of(directory)));
+  if (*names != names_of(*directory)) return fail("the names in " + in_quotes(path_of(directory)));
   for (const auto& [name, node] : directory->entries) {
-    const std::string path = quoted(path_of(directory) + "/" + name);
+    const std::string path = in_quotes(path_of(directory) + "/" + name);
     const auto entry = vfs_->lookup(who(), inode, name);
     if (!entry) return fail(path + ": lookup: " + entry.error().message());
     const HeldInode held(*vfs_, entry->inode);

@@ -50,7 +50,7 @@ void append_quoted(std::string& text, std::string_view name) {
 
 }  // namespace
 
-std::string quoted(const std::string& path) {
+std::string in_quotes(const std::string& path) {
   std::string text;
   for (std::size_t start = 0;;) {
     const std::size_t end = std::min(path.find('/', start), path.size());
@@ -224,7 +224,7 @@ TreeDriver::InodeReference TreeDriver::reach(const NodePtr& node, const std::str
 TreeDriver::InodeReference TreeDriver::look_up(const std::string& path) {
   auto found = PathUser(*vfs_).find(path);
   if (found) return std::make_shared<HeldInode>(std::move(*found));
-  fail("lookup of " + quoted(path) + ": " + found.error().message());
+  fail("lookup of " + in_quotes(path) + ": " + found.error().message());
   return nullptr;
 }
 

@@ -11,6 +11,13 @@
 
 namespace coffer::testing {
 
+/// Of a file that is made with `chunk_log2` 12.
+inline constexpr std::uint64_t kChunk = 4096;
+/// What the chunks of a leaf of its hash tree hold.
+inline constexpr std::uint64_t kLeafBytes = 128 * kChunk;
+/// As those who only read beside a writer know them.
+inline constexpr KnownGenerations kBesideWriter{.recorded = 0, .noted = 0, .written_now = true};
+
 /// A backing file without a name, in memory: sparse, and with room for any offset.
 class MemoryFile {
  public:

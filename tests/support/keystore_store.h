@@ -11,6 +11,9 @@
 
 namespace coffer::testing {
 
+/// For stores that do not keep keys for good, in seconds.
+inline constexpr std::int64_t kTtl = 600;
+
 /// A keystore of the test's own, with all that is needed to open it. Its root scope is granted to
 /// everyone, or to `root_selectors`.
 struct TestStore {

@@ -11,6 +11,9 @@
 
 namespace coffer::testing {
 
+/// Somebody else than who runs the test.
+inline constexpr uid_t kGuest = 1234;
+
 /// A test with a store of its own. At its end no inode, handle, key or backing file may be left
 /// that nothing leads to.
 class StoreTest : public ::testing::Test {
@@ -32,8 +35,8 @@ class StoreTest : public ::testing::Test {
   Vfs& vfs() { return store_.vfs(); }
   /// Whoever runs the test, to whom all is granted.
   PathUser me() { return PathUser(store_.vfs()); }
-  /// Somebody else, in this thread.
-  PathUser other(uid_t uid = 1234) { return PathUser(store_.vfs(), user(uid)); }
+  /// In this thread.
+  PathUser other(uid_t uid = kGuest) { return PathUser(store_.vfs(), user(uid)); }
   /// Where the entry lies in the backing directory.
   std::string stored(const std::string& path) { return stored_path(me(), store_.backing(), path); }
   /// What was damaged or left behind on purpose is no failure at the end.

@@ -13,11 +13,10 @@ using testing::Chooser;
 using testing::ContentModel;
 using testing::ContentWorld;
 using testing::HookedSyscalls;
+using testing::kChunk;
+using testing::kLeafBytes;
 using testing::MemoryFile;
 using testing::SystemCall;
-
-constexpr std::uint64_t kChunk = 4096;
-constexpr std::uint64_t kLeaf = 128 * kChunk;
 
 class Allocate : public ::testing::Test {
  protected:
@@ -60,24 +59,24 @@ class Allocate : public ::testing::Test {
 };
 
 TEST_F(Allocate, WhatIsPunchedIsAHoleAndGivesItsRoomBack) {
-  write(0, 3 * kLeaf + 1000);
+  write(0, 3 * kLeafBytes + 1000);
   ASSERT_TRUE(file_->sync(true).ok());
   const std::uint64_t room = backing_.room();
   const std::uint64_t size = backing_.size();
-  clear(10, 2 * kLeaf, Room::kGivenBack);
-  EXPECT_LE(backing_.room() + 2 * kLeaf - 2 * kChunk, room);
+  clear(10, 2 * kLeafBytes, Room::kGivenBack);
+  EXPECT_LE(backing_.room() + 2 * kLeafBytes - 2 * kChunk, room);
   EXPECT_EQ(backing_.size(), size);
   EXPECT_EQ(*file_->seek_hole(0), kChunk) << "the part of the first chunk is there";
-  EXPECT_EQ(*file_->seek_data(kChunk), 2 * kLeaf);
+  EXPECT_EQ(*file_->seek_data(kChunk), 2 * kLeafBytes);
   expect_content_now_and_later();
   // And what lies there again is data like any other.
-  write(kLeaf - 5000, 10'000);
+  write(kLeafBytes - 5000, 10'000);
   expect_content_now_and_later();
 }
 
 TEST_F(Allocate, ClearingIsAModificationBehindTheEndAsWell) {
   write(0, 5000);
-  for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{5000}, kLeaf}) {
+  for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{5000}, kLeafBytes}) {
     constexpr struct timespec kLongAgo[2] = {{.tv_sec = 1000, .tv_nsec = 0},
                                              {.tv_sec = 1000, .tv_nsec = 0}};
     ASSERT_TRUE(file_->set_times(kLongAgo).ok());
@@ -88,7 +87,7 @@ TEST_F(Allocate, ClearingIsAModificationBehindTheEndAsWell) {
 }
 
 TEST_F(Allocate, AllOfAFileCanBePunched) {
-  write(0, kLeaf + 77);
+  write(0, kLeafBytes + 77);
   ASSERT_TRUE(file_->sync(true).ok());
   clear(0, ~std::uint64_t{0} >> 1U, Room::kGivenBack);
   EXPECT_EQ(file_->seek_data(0).error().errno_value, ENXIO);
@@ -109,16 +108,16 @@ TEST_F(Allocate, AHoleStaysAHoleWhateverIsMadeZero) {
 }
 
 TEST_F(Allocate, RoomThatIsKeptStays) {
-  write(0, kLeaf);
+  write(0, kLeafBytes);
   ASSERT_TRUE(file_->sync(true).ok());
   const std::uint64_t room = backing_.room();
-  clear(0, kLeaf, Room::kKept);
+  clear(0, kLeafBytes, Room::kKept);
   EXPECT_EQ(backing_.room(), room);
   expect_content_now_and_later();
 }
 
 TEST_F(Allocate, WhatCanNotBeGivenBackIsZerosAllTheSame) {
-  write(0, kLeaf);
+  write(0, kLeafBytes);
   ASSERT_TRUE(file_->sync(true).ok());
   calls_.before = [](const SystemCall& call) { return call.what == "fallocate" ? EOPNOTSUPP : 0; };
   clear(kChunk, 7 * kChunk, Room::kGivenBack);
@@ -127,12 +126,12 @@ TEST_F(Allocate, WhatCanNotBeGivenBackIsZerosAllTheSame) {
 
 TEST_F(Allocate, RoomIsMadeAndTheSizeStaysOrGrows) {
   write(0, 100);
-  ASSERT_TRUE(file_->allocate(0, kLeaf, Sizing::kStays).ok());
-  EXPECT_GE(backing_.room(), kLeaf);
+  ASSERT_TRUE(file_->allocate(0, kLeafBytes, Sizing::kStays).ok());
+  EXPECT_GE(backing_.room(), kLeafBytes);
   expect_content_now_and_later();
-  ASSERT_TRUE(file_->allocate(2 * kLeaf, kLeaf, Sizing::kGrows).ok());
-  model_.truncate(3 * kLeaf);
-  EXPECT_GE(backing_.room(), 2 * kLeaf);
+  ASSERT_TRUE(file_->allocate(2 * kLeafBytes, kLeafBytes, Sizing::kGrows).ok());
+  model_.truncate(3 * kLeafBytes);
+  EXPECT_GE(backing_.room(), 2 * kLeafBytes);
   EXPECT_EQ(file_->seek_data(kChunk).error().errno_value, ENXIO) << "room is no data";
   ASSERT_TRUE(file_->allocate(0, 5, Sizing::kGrows).ok()) << "it is longer already";
   expect_content_now_and_later();
@@ -142,7 +141,7 @@ TEST_F(Allocate, RoomThatIsNotThereChangesNothing) {
   write(0, 100);
   for (const int reason : {ENOSPC, EDQUOT, EOPNOTSUPP}) {
     calls_.before = [&](const SystemCall& call) { return call.what == "fallocate" ? reason : 0; };
-    EXPECT_EQ(file_->allocate(0, kLeaf, Sizing::kGrows).error().errno_value, reason);
+    EXPECT_EQ(file_->allocate(0, kLeafBytes, Sizing::kGrows).error().errno_value, reason);
     expect_content();
   }
 }
@@ -154,19 +153,19 @@ TEST_F(Allocate, WhatIsTooFarIsRefused) {
 }
 
 TEST_F(Allocate, ADamagedNodeStopsItBeforeAnythingIsLost) {
-  write(0, 3 * kLeaf);
+  write(0, 3 * kLeafBytes);
   ASSERT_TRUE(file_->sync(true).ok());
   ASSERT_TRUE(file_->settle().ok());
   file_.reset();
   file_ = *world_.open(backing_, keys_, calls_);
   backing_.flip(Geometry(12).node_offset({0, 1}) + 40, 3);
-  EXPECT_EQ(file_->clear(0, 3 * kLeaf, Room::kGivenBack).error().code, Code::kCorrupt);
+  EXPECT_EQ(file_->clear(0, 3 * kLeafBytes, Room::kGivenBack).error().code, Code::kCorrupt);
   // The leaf before it may be zeros, the one behind it is as it was.
-  ByteVector out(kLeaf);
-  ASSERT_TRUE(file_->read(2 * kLeaf, out).ok());
-  EXPECT_TRUE(equal(out, model_.read(2 * kLeaf, kLeaf)));
+  ByteVector out(kLeafBytes);
+  ASSERT_TRUE(file_->read(2 * kLeafBytes, out).ok());
+  EXPECT_TRUE(equal(out, model_.read(2 * kLeafBytes, kLeafBytes)));
   ASSERT_TRUE(file_->read(0, out).ok());
-  EXPECT_TRUE(all_zero(out) || equal(out, model_.read(0, kLeaf)));
+  EXPECT_TRUE(all_zero(out) || equal(out, model_.read(0, kLeafBytes)));
 }
 
 }  // namespace

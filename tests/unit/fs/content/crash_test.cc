@@ -16,11 +16,11 @@ using testing::Chooser;
 using testing::ContentModel;
 using testing::ContentWorld;
 using testing::HookedSyscalls;
+using testing::kChunk;
 using testing::MemoryFile;
 using testing::SystemCall;
 using testing::test_binding;
 
-constexpr std::uint64_t kChunk = 4096;
 constexpr KnownGenerations kNothingKnown{};
 
 class Crash : public ::testing::Test {

@@ -18,12 +18,11 @@ using testing::ContentModel;
 using testing::ContentWorld;
 using testing::drop_binding;
 using testing::HookedSyscalls;
+using testing::kChunk;
+using testing::kLeafBytes;
 using testing::MemoryFile;
 using testing::SystemCall;
 using testing::test_binding;
-
-constexpr std::uint64_t kChunk = 4096;
-constexpr std::uint64_t kLeaf = 128 * kChunk;
 
 enum class Kind {
   kWrite,
@@ -51,24 +50,25 @@ const std::vector<Operation>& script() {
       {Kind::kWrite, 100, 5000},  // two parts of chunks
       {Kind::kAppend, 0, 10'000},
       {Kind::kRead, 4000, 300},
-      {Kind::kTruncate, 2 * kLeaf + 1234},  // shorter, within a chunk
+      {Kind::kTruncate, 2 * kLeafBytes + 1234},  // shorter, within a chunk
       {Kind::kCommit},
-      {Kind::kTruncate, 2 * kLeaf + 3 * kChunk},  // longer: the last chunk is filled up
-      {Kind::kWrite, 130 * kLeaf + 50, 3000},     // a gap, two levels deeper
+      {Kind::kTruncate, 2 * kLeafBytes + 3 * kChunk},  // longer: the last chunk is filled up
+      {Kind::kWrite, 130 * kLeafBytes + 50, 3000},     // a gap, two levels deeper
       {Kind::kBind, 1},
-      {Kind::kWrite, kLeaf - 6000, 12'000},  // across two leaves
+      {Kind::kWrite, kLeafBytes - 6000, 12'000},  // across two leaves
       {Kind::kRead, 0, 20'000},
-      {Kind::kClear, kLeaf - 4 * kChunk - 100, 8 * kChunk},  // in two leaves, and a part of a chunk
+      {Kind::kClear, kLeafBytes - 4 * kChunk - 100,
+       8 * kChunk},  // in two leaves, and a part of a chunk
       {Kind::kSync},
-      {Kind::kClear, 0, 2 * kLeaf},                 // whole leaves
-      {Kind::kWrite, kChunk + 5, 4 * kChunk},       // where there was data, and is none
-      {Kind::kAllocate, 131 * kLeaf, 10 * kChunk},  // longer
+      {Kind::kClear, 0, 2 * kLeafBytes},                 // whole leaves
+      {Kind::kWrite, kChunk + 5, 4 * kChunk},            // where there was data, and is none
+      {Kind::kAllocate, 131 * kLeafBytes, 10 * kChunk},  // longer
       {Kind::kAppend, 0, 100},
-      {Kind::kTruncate, 129 * kLeaf},  // still deep
-      {Kind::kRead, 2 * kLeaf - 100, 5000},
+      {Kind::kTruncate, 129 * kLeafBytes},  // still deep
+      {Kind::kRead, 2 * kLeafBytes - 100, 5000},
       {Kind::kTruncate, 3 * kChunk + 17},  // down to one leaf
       {Kind::kUnbind, 1},
-      {Kind::kAppend, 0, 2 * kLeaf},  // several steps of one write
+      {Kind::kAppend, 0, 2 * kLeafBytes},  // several steps of one write
       {Kind::kCommit},
       {Kind::kTruncate, 0},
       {Kind::kWrite, 5000, 10},  // a gap at the front
@@ -130,7 +130,7 @@ class FaultyRun {
     // As it was left by an earlier session: three leaves, with a hole in between.
     const auto file = world_.create(backing_, 12, keys_);
     Chooser choose(1);
-    for (const std::uint64_t offset : {std::uint64_t{0}, kLeaf - 5 * kChunk, 2 * kLeaf}) {
+    for (const std::uint64_t offset : {std::uint64_t{0}, kLeafBytes - 5 * kChunk, 2 * kLeafBytes}) {
       const ByteVector data = choose.bytes(10 * kChunk + 77);
       ASSERT_TRUE(file->write(offset, data).ok());
       model_.write(offset, data);

@@ -14,12 +14,11 @@ namespace {
 using testing::Chooser;
 using testing::ContentWorld;
 using testing::HookedSyscalls;
+using testing::kBesideWriter;
+using testing::kChunk;
 using testing::MemoryFile;
 using testing::seed_trace;
 using testing::SystemCall;
-
-constexpr std::uint64_t kChunk = 4096;
-constexpr KnownGenerations kBesideWriter{.recorded = 0, .noted = 0, .written_now = true};
 
 class Refresh : public ::testing::Test {
  protected:

@@ -14,13 +14,13 @@ namespace {
 
 using testing::Chooser;
 using testing::ContentWorld;
+using testing::kBesideWriter;
+using testing::kChunk;
 using testing::MemoryFile;
 using testing::seed_trace;
 
-constexpr std::uint64_t kChunk = 4096;
 constexpr std::uint64_t kChunks = 12;
 constexpr std::uint64_t kStart = 122 * kChunk;  // across the end of a leaf
-constexpr KnownGenerations kBesideWriter{.recorded = 0, .noted = 0, .written_now = true};
 
 /// In which state each chunk was written last; shorter where the file was cut.
 using State = std::vector<std::uint32_t>;

@@ -14,10 +14,10 @@ using testing::Chooser;
 using testing::ContentModel;
 using testing::ContentWorld;
 using testing::HookedSyscalls;
+using testing::kChunk;
 using testing::MemoryFile;
 using testing::SystemCall;
 
-constexpr std::uint64_t kChunk = 4096;
 constexpr std::uint64_t kTiB = std::uint64_t{1} << 40;
 
 class EncryptedFileSeek : public ::testing::Test {

@@ -17,13 +17,13 @@ using testing::MemoryFile;
 using testing::seed_trace;
 using testing::test_binding;
 
-struct Setup {
+struct ThreadSetup {
   AeadEngine::Choice engine;
   unsigned chunk_log2;
   std::size_t cache_bytes;
 };
 
-class EncryptedFileThreads : public ::testing::TestWithParam<Setup> {
+class EncryptedFileThreads : public ::testing::TestWithParam<ThreadSetup> {
  protected:
   [[nodiscard]] std::uint64_t chunk() const { return std::uint64_t{1} << GetParam().chunk_log2; }
 
@@ -39,9 +39,9 @@ class EncryptedFileThreads : public ::testing::TestWithParam<Setup> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Setups, EncryptedFileThreads,
-                         ::testing::Values(Setup{AeadEngine::Choice::kFastest, 12, 1},
-                                           Setup{AeadEngine::Choice::kOpenSsl, 12, 1 << 20},
-                                           Setup{AeadEngine::Choice::kFastest, 16, 1 << 20}));
+                         ::testing::Values(ThreadSetup{AeadEngine::Choice::kFastest, 12, 1},
+                                           ThreadSetup{AeadEngine::Choice::kOpenSsl, 12, 1 << 20},
+                                           ThreadSetup{AeadEngine::Choice::kFastest, 16, 1 << 20}));
 
 TEST_P(EncryptedFileThreads, NoCommitPutsBackTimesThatWereSetMeanwhile) {
   std::atomic<bool> stop{false};

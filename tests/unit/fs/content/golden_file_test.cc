@@ -39,7 +39,7 @@ struct Small {
   const char* mac;
 };
 
-const Small kSmall[] = {
+const Small kSmallFiles[] = {
     {Suite::kAes256Gcm, "d59bb21245f1a883321182f525fc96dddd9eb22d9c3ee3cab281d164d78198a6",
      "340130342ecf3ff05c2bd9a4", "f0f1f2f3f4f5f6f7f8f9fafb0ae04488d3f0f01812167033bcbfe1b701000000",
      "0416626ef20cdc54130b9500bf541ad8594f29a6d48234fbd68c1e8801d7ed4a",
@@ -93,7 +93,7 @@ INSTANTIATE_TEST_SUITE_P(Engines, GoldenFile,
                                            AeadEngine::Choice::kOpenSsl));
 
 TEST_P(GoldenFile, KeysAreDerivedAsTheFormatSays) {
-  for (const Small& golden : kSmall) {
+  for (const Small& golden : kSmallFiles) {
     const auto derived = keys(golden.suite);
     EXPECT_EQ(to_hex(derived->commitment), kCommitment);
     const ByteVector text(77, 0x42);
@@ -111,7 +111,7 @@ TEST_P(GoldenFile, KeysAreDerivedAsTheFormatSays) {
 }
 
 TEST_P(GoldenFile, ASmallFileOpens) {
-  for (const Small& golden : kSmall) {
+  for (const Small& golden : kSmallFiles) {
     const MemoryFile file;
     file.put(0, header(golden.suite, 12, 1, unhex(golden.root), unhex(golden.mac)));
     file.put(8192, unhex(golden.entry));
@@ -127,7 +127,7 @@ TEST_P(GoldenFile, ASmallFileOpens) {
 }
 
 TEST_P(GoldenFile, AHeaderIsSealedToTheSameBytes) {
-  for (const Small& golden : kSmall) {
+  for (const Small& golden : kSmallFiles) {
     FileHeader next;
     next.suite = static_cast<std::uint16_t>(golden.suite);
     next.chunk_log2 = 12;

@@ -12,6 +12,10 @@
 
 namespace coffer::testing {
 
+inline constexpr std::uint64_t kLeaf = 128;              ///< chunks of a leaf
+inline constexpr std::uint64_t kLevel1 = kLeaf * 128;    ///< of a node of level 1
+inline constexpr std::uint64_t kLevel2 = kLevel1 * 128;  ///< of level 2
+
 /// A hash tree over a backing file in memory, beside a map of what its entries should be. Chunks
 /// are 4 KiB.
 class HashTreeBench {

@@ -8,15 +8,14 @@ namespace coffer {
 namespace {
 
 using testing::HashTreeBench;
+using testing::kLeaf;
+using testing::kLevel1;
+using testing::kLevel2;
 using testing::seed_trace;
 using testing::SystemCall;
 
-constexpr std::uint64_t kLeaf = 128;
-constexpr std::uint64_t kLevel1 = kLeaf * 128;
-constexpr std::uint64_t kLevel2 = kLevel1 * 128;
-
 /// Chunk counts at which the shape of the tree changes.
-const std::vector<std::uint64_t>& shapes() {
+const std::vector<std::uint64_t>& chunk_counts() {
   static const std::vector<std::uint64_t> counts = {0,
                                                     1,
                                                     2,
@@ -72,8 +71,8 @@ INSTANTIATE_TEST_SUITE_P(
     name_of);
 
 TEST_P(HashTreeResize, FromEachShapeToEachOther) {
-  for (const std::uint64_t from : shapes()) {
-    for (const std::uint64_t to : shapes()) {
+  for (const std::uint64_t from : chunk_counts()) {
+    for (const std::uint64_t to : chunk_counts()) {
       SCOPED_TRACE(::testing::Message() << from << " to " << to << " chunks");
       HashTreeBench bench(from * 31 + to, cache_bytes());
       ASSERT_TRUE(bench.resize(from).ok());
@@ -104,7 +103,7 @@ TEST_P(HashTreeResize, FromEachShapeToEachOther) {
 
 TEST_P(HashTreeResize, GrowingStepByStepAndBack) {
   HashTreeBench bench(77, cache_bytes());
-  for (const std::uint64_t chunks : shapes()) {
+  for (const std::uint64_t chunks : chunk_counts()) {
     ASSERT_TRUE(bench.resize(chunks).ok());
     if (chunks > 0) {
       ASSERT_TRUE(bench.write(chunks - 1).ok());
@@ -113,7 +112,7 @@ TEST_P(HashTreeResize, GrowingStepByStepAndBack) {
     bench.expect_all();
     if (HasFatalFailure()) return;
   }
-  for (auto chunks = shapes().rbegin(); chunks != shapes().rend(); ++chunks) {
+  for (auto chunks = chunk_counts().rbegin(); chunks != chunk_counts().rend(); ++chunks) {
     ASSERT_TRUE(bench.resize(*chunks).ok());
     between(bench);
     bench.expect_all();
@@ -132,12 +131,13 @@ TEST_P(HashTreeResize, RandomOperationsMatchTheMap) {
       SCOPED_TRACE(::testing::Message() << "step " << step);
       const std::uint64_t what = choose.below(10);
       if (what < 2 || bench.chunks() == 0) {
-        std::uint64_t chunks = shapes()[choose.below(shapes().size())];
+        std::uint64_t chunks = chunk_counts()[choose.below(chunk_counts().size())];
         if (choose.one_in(2)) chunks = choose.below(chunks + 3 * kLeaf);
         ASSERT_TRUE(bench.resize(chunks).ok());
       } else if (what < 7) {
         std::uint64_t chunk = choose.below(bench.chunks());
-        if (choose.one_in(2)) chunk = std::min(shapes()[choose.below(shapes().size())], chunk);
+        if (choose.one_in(2))
+          chunk = std::min(chunk_counts()[choose.below(chunk_counts().size())], chunk);
         const std::uint64_t in_leaf = std::min(kLeaf - chunk % kLeaf, bench.chunks() - chunk);
         ASSERT_TRUE(bench.write(chunk, choose.between(1, in_leaf)).ok());
       } else if (what == 7) {

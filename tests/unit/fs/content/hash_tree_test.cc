@@ -9,12 +9,12 @@ namespace coffer {
 namespace {
 
 using testing::HashTreeBench;
+using testing::kLeaf;
+using testing::kLevel1;
+using testing::kLevel2;
 using testing::seed_trace;
 using testing::SystemCall;
 
-constexpr std::uint64_t kLeaf = 128;              ///< chunks of a leaf
-constexpr std::uint64_t kLevel1 = kLeaf * 128;    ///< of a node of level 1
-constexpr std::uint64_t kLevel2 = kLevel1 * 128;  ///< of level 2
 constexpr std::uint64_t kLevel3 = kLevel2 * 128;
 
 TEST(HashTree, AnEmptyFileHasNoRoot) {

@@ -15,13 +15,13 @@ using testing::Chooser;
 using testing::seed_trace;
 
 /// A header with no field left at zero, and its slot written by the offsets of the format's table.
-struct Sample {
+struct HeaderSample {
   FileHeader header;
   Block slot{};
 };
 
-Sample sample(std::size_t bindings = 3) {
-  Sample made;
+HeaderSample header_sample(std::size_t bindings = 3) {
+  HeaderSample made;
   FileHeader& header = made.header;
   Block& slot = made.slot;
   const auto fill = [&slot](std::size_t offset, std::size_t length, std::uint8_t first, auto& out) {
@@ -81,7 +81,7 @@ Code code_of(const Block& slot) {
 
 TEST(Header, EncodesTheBytesOfTheFormat) {
   for (const std::size_t bindings : {0U, 1U, 3U, 237U, 238U}) {
-    const Sample made = sample(bindings);
+    const HeaderSample made = header_sample(bindings);
     Block slot;
     slot.fill(0xee);
     encode_header(made.header, slot);
@@ -92,7 +92,7 @@ TEST(Header, EncodesTheBytesOfTheFormat) {
 TEST(Header, DecodesTheBytesOfTheFormat) {
   for (const std::size_t bindings : {0U, 1U, 3U, 237U, 238U}) {
     SCOPED_TRACE(bindings);
-    const Sample made = sample(bindings);
+    const HeaderSample made = header_sample(bindings);
     const auto decoded = decode_header(made.slot);
     ASSERT_TRUE(decoded.ok()) << decoded.error().message();
     expect_equal(*decoded, made.header);
@@ -100,7 +100,7 @@ TEST(Header, DecodesTheBytesOfTheFormat) {
 }
 
 TEST(Header, TheMacIsTheReadersBusiness) {
-  Sample made = sample();
+  HeaderSample made = header_sample();
   std::fill(made.slot.begin() + 4064, made.slot.end(), std::uint8_t{0xff});
   EXPECT_TRUE(decode_header(made.slot).ok());
   EXPECT_EQ(kHeaderMacOffset, 4064U);
@@ -135,7 +135,7 @@ TEST(Header, RoundTripsRandomHeaders) {
 
 TEST(Header, EachMagicByteCounts) {
   for (std::size_t i = 0; i < 8; ++i) {
-    Sample made = sample();
+    HeaderSample made = header_sample();
     made.slot[i] ^= 0x20;
     EXPECT_EQ(code_of(made.slot), Code::kCorrupt) << "byte " << i;
   }
@@ -143,14 +143,14 @@ TEST(Header, EachMagicByteCounts) {
 
 TEST(Header, OtherVersionsAreUnknown) {
   for (const unsigned version : {0U, 2U, 3U, 0x0100U, 0x0101U, 0xffffU}) {
-    Sample made = sample();
+    HeaderSample made = header_sample();
     store_le(made.slot, 8, static_cast<std::uint16_t>(version));
     EXPECT_EQ(code_of(made.slot), Code::kUnknownVersion) << version;
   }
 }
 
 TEST(Header, OtherLengthsAreRefused) {
-  const Sample made = sample();
+  const HeaderSample made = header_sample();
   ByteVector longer(made.slot.begin(), made.slot.end());
   longer.push_back(0);
   for (std::size_t length = 0; length < 4096; ++length) {
@@ -176,7 +176,7 @@ TEST(Header, EachReservedByteIsZero) {
   for (std::size_t i = 224; i < 256; ++i) reserved.push_back(i);
   for (const std::size_t at : reserved) {
     for (const unsigned value : {0x01U, 0x80U}) {
-      Sample made = sample();
+      HeaderSample made = header_sample();
       ASSERT_EQ(made.slot[at], 0) << at;
       made.slot[at] = static_cast<std::uint8_t>(value);
       EXPECT_EQ(code_of(made.slot), Code::kCorrupt) << "byte " << at;
@@ -187,7 +187,7 @@ TEST(Header, EachReservedByteIsZero) {
 TEST(Header, EachUnusedBindingByteIsZero) {
   for (const std::size_t bindings : {0U, 3U, 237U}) {
     for (std::size_t at = 256 + 16 * bindings; at < 4064; ++at) {
-      Sample made = sample(bindings);
+      HeaderSample made = header_sample(bindings);
       made.slot[at] = 1;
       ASSERT_EQ(code_of(made.slot), Code::kCorrupt) << "byte " << at << ", bindings " << bindings;
     }
@@ -223,12 +223,12 @@ TEST(Header, EachRangeHasItsEnds) {
   };
   for (const Range& range : ranges) {
     for (const std::uint64_t value : range.good) {
-      Sample made = sample();
+      HeaderSample made = header_sample();
       range.set(made.slot, value);
       EXPECT_TRUE(decode_header(made.slot).ok()) << range.what << ' ' << value;
     }
     for (const std::uint64_t value : range.bad) {
-      Sample made = sample();
+      HeaderSample made = header_sample();
       range.set(made.slot, value);
       EXPECT_EQ(code_of(made.slot), Code::kCorrupt) << range.what << ' ' << value;
     }
@@ -238,7 +238,7 @@ TEST(Header, EachRangeHasItsEnds) {
 TEST(Header, ABindingMoreOrLessThanListedIsRefusedOrSeen) {
   // Fewer than are there: what lies behind is not zero. More: the added one is zeros, and a MAC
   // that any header may hold.
-  Sample made = sample(3);
+  HeaderSample made = header_sample(3);
   made.slot[14] = 2;
   EXPECT_EQ(code_of(made.slot), Code::kCorrupt);
   made.slot[14] = 4;
@@ -251,7 +251,7 @@ TEST(Header, WhateverIsAcceptedEncodesToTheSameBytes) {
   constexpr std::uint64_t kSeed = 22;
   SCOPED_TRACE(seed_trace(kSeed));
   Chooser choose(kSeed);
-  const Block valid = sample(100).slot;
+  const Block valid = header_sample(100).slot;
   int accepted = 0;
   for (int i = 0; i < 200'000; ++i) {
     Block slot = valid;

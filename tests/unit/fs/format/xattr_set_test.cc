@@ -11,7 +11,7 @@ using testing::Chooser;
 
 ByteVector bytes(std::string_view text) { return {text.begin(), text.end()}; }
 
-Code code_of(Bytes plain) {
+Code xattr_code(Bytes plain) {
   const auto decoded = decode_xattrs(plain);
   EXPECT_FALSE(decoded.ok());
   return decoded ? Code::kIo : decoded.error().code;
@@ -49,17 +49,17 @@ TEST(XattrSet, EveryOtherFormIsRefused) {
     one.insert(one.end(), other.begin(), other.end());
     return one;
   };
-  EXPECT_EQ(code_of({}), Code::kCorrupt) << "none";
-  EXPECT_EQ(code_of(entry("", "value")), Code::kCorrupt) << "no name";
-  EXPECT_EQ(code_of(entry(std::string(256, 'n'), "")), Code::kCorrupt);
-  EXPECT_EQ(code_of(entry("user.a", std::string(65537, 'v'))), Code::kCorrupt);
-  EXPECT_EQ(code_of(both(entry("user.b", ""), entry("user.a", ""))), Code::kCorrupt) << "order";
-  EXPECT_EQ(code_of(both(entry("user.a", ""), entry("user.a", "x"))), Code::kCorrupt) << "twice";
+  EXPECT_EQ(xattr_code({}), Code::kCorrupt) << "none";
+  EXPECT_EQ(xattr_code(entry("", "value")), Code::kCorrupt) << "no name";
+  EXPECT_EQ(xattr_code(entry(std::string(256, 'n'), "")), Code::kCorrupt);
+  EXPECT_EQ(xattr_code(entry("user.a", std::string(65537, 'v'))), Code::kCorrupt);
+  EXPECT_EQ(xattr_code(both(entry("user.b", ""), entry("user.a", ""))), Code::kCorrupt) << "order";
+  EXPECT_EQ(xattr_code(both(entry("user.a", ""), entry("user.a", "x"))), Code::kCorrupt) << "twice";
   const ByteVector whole = both(entry("user.a", "1"), entry("user.b", "22"));
   EXPECT_TRUE(decode_xattrs(whole).ok());
   for (std::size_t length = 0; length < whole.size(); ++length) {
     if (length == entry("user.a", "1").size()) continue;
-    EXPECT_EQ(code_of(Bytes(whole).first(length)), Code::kCorrupt) << length;
+    EXPECT_EQ(xattr_code(Bytes(whole).first(length)), Code::kCorrupt) << length;
   }
 }
 

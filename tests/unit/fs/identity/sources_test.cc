@@ -27,7 +27,7 @@ namespace {
 using testing::ChildProcess;
 using testing::is_root;
 
-Identity identity_of(pid_t tid, Sources asked, uid_t uid = 0, gid_t gid = 0) {
+Identity identity_from(pid_t tid, Sources asked, uid_t uid = 0, gid_t gid = 0) {
   return resolve_identity({.uid = uid, .gid = gid, .tid = tid}, asked);
 }
 
@@ -38,7 +38,7 @@ bool holds(const Identity& identity, const std::string& text) {
 TEST(IdentitySources, AreReadWhenAskedForAlone) {
   for (unsigned bits = 0; bits <= Sources::all().bits; ++bits) {
     const Sources asked{static_cast<std::uint16_t>(bits)};
-    const Identity identity = identity_of(::getpid(), asked);
+    const Identity identity = identity_from(::getpid(), asked);
     EXPECT_EQ(identity.pid, ::getpid());
     // Of itself a process can find out all.
     EXPECT_EQ(identity.known, asked) << bits;
@@ -52,10 +52,10 @@ TEST(IdentitySources, AreReadWhenAskedForAlone) {
 
 TEST(IdentitySources, TellNamesOfUsersAndGroups) {
   const Sources names = Sources::of(Source::kUserName, Source::kGroupNames);
-  const Identity root = identity_of(::getpid(), names);
+  const Identity root = identity_from(::getpid(), names);
   EXPECT_TRUE(holds(root, "unix:user:root"));
   EXPECT_TRUE(holds(root, "unix:group:root"));
-  const Identity nobody = identity_of(::getpid(), names, 4'242'424'242U, 4'242'424'242U);
+  const Identity nobody = identity_from(::getpid(), names, 4'242'424'242U, 4'242'424'242U);
   EXPECT_EQ(nobody.known, names);
   EXPECT_EQ(nobody.selectors.size(), 2U);
   if (!is_root()) COFFER_SKIP("setting groups needs root");
@@ -64,7 +64,7 @@ TEST(IdentitySources, TellNamesOfUsersAndGroups) {
   ASSERT_TRUE(child.ready());
   Sources asked = names;
   asked.add(Sources::of(Source::kGroups));
-  const Identity member = identity_of(child.pid(), asked);
+  const Identity member = identity_from(child.pid(), asked);
   EXPECT_TRUE(holds(member, "unix:supplementary_group:root"));
   EXPECT_TRUE(holds(member, "unix:supplementary_group:daemon"));
   EXPECT_EQ(member.selectors.size(), 9U)
@@ -72,7 +72,7 @@ TEST(IdentitySources, TellNamesOfUsersAndGroups) {
 }
 
 TEST(IdentitySources, TellTheMachine) {
-  const Identity identity = identity_of(::getpid(), Sources::of(Source::kHost));
+  const Identity identity = identity_from(::getpid(), Sources::of(Source::kHost));
   EXPECT_EQ(identity.selectors.size(), 2U + (machine_name() ? 1 : 0) + (machine_id() ? 1 : 0));
   ASSERT_TRUE(machine_name().has_value());
   EXPECT_TRUE(holds(identity, "host:name:" + *machine_name()));
@@ -88,12 +88,12 @@ TEST(IdentitySources, TellTheProcessOfAThreadHoweverTheKernelIsAsked) {
       // A kernel that can't be asked says so.
       EXPECT_EQ(process_of(tid).value_or(::getpid()), ::getpid());
       // The second time it is remembered.
-      for (int i = 0; i < 2; ++i) EXPECT_EQ(identity_of(tid, asked).pid, ::getpid());
+      for (int i = 0; i < 2; ++i) EXPECT_EQ(identity_from(tid, asked).pid, ::getpid());
     }).join();
     ASSERT_TRUE(testing::wait_until(
         [&] { return ::access(("/proc/" + std::to_string(tid)).c_str(), F_OK) != 0; }));
     EXPECT_EQ(process_of(tid), std::nullopt);
-    EXPECT_TRUE(identity_of(tid, asked).selectors.empty());
+    EXPECT_TRUE(identity_from(tid, asked).selectors.empty());
   }
 }
 
@@ -102,8 +102,8 @@ TEST(IdentitySources, GiveNothingOfAThreadOfTheKernels) {
   if (testing::content_of("/proc/2/stat").find("(kthreadd)") == std::string::npos)
     GTEST_SKIP() << "no thread of the kernel's is seen in this pid namespace";
   for (const Sources asked : {Sources{}, Sources::of(Source::kGroups), Sources::all()}) {
-    EXPECT_TRUE(identity_of(2, asked).selectors.empty());
-    EXPECT_TRUE(identity_of(2, asked).selectors.empty()) << "the second time too";
+    EXPECT_TRUE(identity_from(2, asked).selectors.empty());
+    EXPECT_TRUE(identity_from(2, asked).selectors.empty()) << "the second time too";
   }
 }
 
@@ -116,24 +116,24 @@ TEST(IdentitySources, GiveNothingOfOneThatIsGoneWhateverIsAsked) {
                           Sources::of(Source::kCgroup),
                           Sources::of(Source::kExecutable),
                           Sources::all()};
-  for (const Sources asked : each) EXPECT_FALSE(identity_of(pid, asked).selectors.empty());
+  for (const Sources asked : each) EXPECT_FALSE(identity_from(pid, asked).selectors.empty());
   child.end();
   for (const Sources asked : each)
-    EXPECT_TRUE(identity_of(pid, asked).selectors.empty()) << asked.bits;
+    EXPECT_TRUE(identity_from(pid, asked).selectors.empty()) << asked.bits;
 }
 
 constexpr Sources kContainer = Sources::of(Source::kCgroup, Source::kNamespaces);
 
 TEST(IdentitySources, TellWhoIsInNoContainer) {
   const bool plain = !parse_cgroups(testing::content_of("/proc/self/cgroup"))->like_a_container;
-  EXPECT_EQ(holds(identity_of(::getpid(), kContainer), "container:none"), plain);
-  EXPECT_EQ(holds(identity_of(::getpid(), Sources::all()), "container:none"), plain);
+  EXPECT_EQ(holds(identity_from(::getpid(), kContainer), "container:none"), plain);
+  EXPECT_EQ(holds(identity_from(::getpid(), Sources::all()), "container:none"), plain);
   if (!is_root()) COFFER_SKIP("namespaces need root");
   const ChildProcess same([] { return true; });
-  EXPECT_EQ(holds(identity_of(same.pid(), kContainer), "container:none"), plain);
+  EXPECT_EQ(holds(identity_from(same.pid(), kContainer), "container:none"), plain);
   const ChildProcess mounts([] { return ::unshare(CLONE_NEWNS) == 0; });
   ASSERT_TRUE(mounts.ready());
-  const Identity other = identity_of(mounts.pid(), kContainer);
+  const Identity other = identity_from(mounts.pid(), kContainer);
   EXPECT_FALSE(holds(other, "container:none"));
   EXPECT_EQ(other.known, kContainer) << "it is known that it is in one";
 }
@@ -156,7 +156,7 @@ TEST(IdentitySources, OfAnotherPidNamespaceAreKnownByTheNumberHere) {
   EXPECT_NE(testing::content_of("/proc/" + std::to_string(inner) + "/status")
                 .find("\nNSpid:\t" + std::to_string(inner) + "\t1\n"),
             std::string::npos);
-  const Identity identity = identity_of(inner, Sources::all());
+  const Identity identity = identity_from(inner, Sources::all());
   EXPECT_EQ(identity.pid, inner);
   EXPECT_FALSE(holds(identity, "container:none"));
   EXPECT_TRUE(
@@ -198,7 +198,7 @@ TEST(IdentitySources, FollowAProcessThatIsMovedToAnotherGroup) {
   if (!first.made() || !second.made()) COFFER_SKIP("no control groups can be made");
   ChildProcess child([] { return true; });
   const auto told = [&] {
-    const Identity identity = identity_of(child.pid(), Sources::of(Source::kCgroup));
+    const Identity identity = identity_from(child.pid(), Sources::of(Source::kCgroup));
     std::string all;
     for (const Selector& selector : identity.selectors) {
       if (!selector.text().starts_with("unix:")) all += selector.text() + " ";
@@ -229,7 +229,7 @@ TEST(IdentitySources, OfOneInAGroupAreNoneOfOneInAnother) {
   }
   for (int round = 0; round < 3; ++round) {
     for (std::size_t i = 0; i < children.size(); ++i) {
-      const Identity identity = identity_of(children[i]->pid(), Sources::of(Source::kCgroup));
+      const Identity identity = identity_from(children[i]->pid(), Sources::of(Source::kCgroup));
       EXPECT_EQ(holds(identity, "systemd:id:" + name.substr(1) + "-c.service"), i % 2 == 1) << i;
       ASSERT_NE(identity.cgroups, nullptr);
       EXPECT_EQ(*identity.cgroups,

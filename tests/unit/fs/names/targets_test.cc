@@ -16,7 +16,7 @@ using testing::seed_trace;
 
 constexpr std::size_t kLongestInline = 3023;
 
-Bytes sidecar_of(const StoredText& stored) {
+Bytes target_sidecar(const StoredText& stored) {
   return stored.sidecar.has_value() ? Bytes(stored.sidecar->content) : Bytes();
 }
 
@@ -47,7 +47,7 @@ TEST_F(Targets, EveryLengthRoundTripsAndIsKnownFromTheStoredOne) {
       ASSERT_NE(stored.text.size(), ScopeNames::kLongTargetLength);
       ASSERT_EQ(ScopeNames::target_length(stored.text.size()), length);
     }
-    const auto decoded = names_.decode_target(stored.text, sidecar_of(stored));
+    const auto decoded = names_.decode_target(stored.text, target_sidecar(stored));
     ASSERT_TRUE(decoded.ok()) << length << ": " << decoded.error().message();
     ASSERT_EQ(decoded->text, target);
     ASSERT_EQ(decoded->first, first_);

@@ -18,16 +18,16 @@ using ::testing::SizeIs;
 constexpr std::uint32_t kNobody = 0xffffffff;
 constexpr std::uint16_t kOwner = 1, kUser = 2, kGroupOwner = 4, kGroup = 8, kMask = 16, kOther = 32;
 
-struct Entry {
+struct AclEntry {
   std::uint16_t tag;
   std::uint16_t permissions;
   std::uint32_t id = kNobody;
 };
 
-ByteVector list(std::initializer_list<Entry> entries, std::uint32_t version = 2) {
+ByteVector list(std::initializer_list<AclEntry> entries, std::uint32_t version = 2) {
   ByteWriter out;
   out.le(version);
-  for (const Entry& entry : entries) out.le(entry.tag).le(entry.permissions).le(entry.id);
+  for (const AclEntry& entry : entries) out.le(entry.tag).le(entry.permissions).le(entry.id);
   return out.take();
 }
 

@@ -13,8 +13,6 @@ using namespace testing;  // NOLINT(google-build-using-namespace)
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr uid_t kGuest = 1234;
-
 class StrictTest : public StoreTest {
  protected:
   StrictTest() {

@@ -19,7 +19,7 @@ using ::testing::UnorderedElementsAre;
 constexpr InodeId kFile{5};
 constexpr InodeId kOtherFile{6};
 constexpr Audience kOne{1};
-constexpr Audience kOther{2};
+constexpr Audience kOtherAudience{2};
 
 TEST(Views, EachAudienceHasItsOwnOfEachFile) {
   Views views;
@@ -29,7 +29,7 @@ TEST(Views, EachAudienceHasItsOwnOfEachFile) {
   EXPECT_TRUE(one.is_new);
   EXPECT_TRUE(Views::is_view(one.view));
   EXPECT_FALSE(Views::is_view(kFile));
-  const auto other = views.of(kFile, kOther);
+  const auto other = views.of(kFile, kOtherAudience);
   const auto elsewhere = views.of(kOtherFile, kOne);
   EXPECT_NE(one.view, other.view);
   EXPECT_NE(one.view, elsewhere.view);
@@ -38,7 +38,7 @@ TEST(Views, EachAudienceHasItsOwnOfEachFile) {
   EXPECT_EQ(again.view, one.view);
   EXPECT_EQ(views.file(one.view), kFile);
   EXPECT_EQ(views.file(kFile), kFile);
-  EXPECT_EQ(views.audience(other.view), kOther);
+  EXPECT_EQ(views.audience(other.view), kOtherAudience);
   EXPECT_EQ(views.audience(kFile), kEveryone);
   EXPECT_THAT(views.of(kFile), UnorderedElementsAre(one.view, other.view));
   EXPECT_THAT(views.all(), UnorderedElementsAre(one.view, other.view, elsewhere.view));
@@ -48,7 +48,7 @@ TEST(Views, GoWithTheirLastReferenceAndDoNotComeBack) {
   Views views;
   const InodeId view = views.of(kFile, kOne).view;
   (void)views.of(kFile, kOne);
-  const InodeId other = views.of(kFile, kOther).view;
+  const InodeId other = views.of(kFile, kOtherAudience).view;
   EXPECT_EQ(views.forget(view, 1), std::nullopt);
   EXPECT_EQ(views.forget(view, 1), kFile);
   EXPECT_EQ(views.forget(view, 1), std::nullopt) << "it is gone";
@@ -60,7 +60,7 @@ TEST(Views, GoWithTheirLastReferenceAndDoNotComeBack) {
 TEST(Views, ShowNothingOfAnotherStateWhenTheyAreOpened) {
   Views views;
   const InodeId view = views.of(kFile, kOne).view;
-  const InodeId other = views.of(kFile, kOther).view;
+  const InodeId other = views.of(kFile, kOtherAudience).view;
   EXPECT_FALSE(views.opened(view, FileId{}, 5));
   EXPECT_TRUE(views.opened(view, FileId{}, 5));
   EXPECT_FALSE(views.opened(other, FileId{}, 5)) << "its pages are its own";
@@ -79,7 +79,7 @@ TEST(Views, ThoseThatMayHaveOlderPagesAreToBeDroppedAfterAWrite) {
   Views views;
   EXPECT_THAT(views.written(kFile), IsEmpty());
   const InodeId view = views.of(kFile, kOne).view;
-  const InodeId other = views.of(kFile, kOther).view;
+  const InodeId other = views.of(kFile, kOtherAudience).view;
   EXPECT_THAT(views.written(kOtherFile), IsEmpty());
   EXPECT_THAT(views.written(kFile), IsEmpty()) << "nobody has read it";
   (void)views.opened(view, FileId{}, 0);

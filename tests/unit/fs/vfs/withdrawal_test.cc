@@ -16,7 +16,6 @@ using namespace testing;  // NOLINT(google-build-using-namespace)
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr uid_t kGuest = 1234;
 constexpr std::uint8_t kListAndRead = 3;
 
 class WithdrawalTest : public StoreTest {

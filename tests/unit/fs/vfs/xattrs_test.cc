@@ -30,7 +30,7 @@ void replace(const std::string& path, const std::string& content) {
 }
 
 constexpr std::uint8_t kList = 1;
-constexpr std::uint8_t kListAndRead = 3;
+constexpr std::uint8_t kXattrRights = 3;
 
 class XattrsTest : public StoreTest {
  protected:
@@ -249,7 +249,7 @@ TEST_F(XattrsTest, GrantsDecide) {
   must_be(me().set_xattr("/file", "security.label", "l"));
   must_be(me().set_xattr("/dir", "user.a", "x"));
   store_.grant(kRootScope, {"unix:uid:1001"}, kList);
-  store_.grant(kRootScope, {"unix:uid:1002"}, kListAndRead);
+  store_.grant(kRootScope, {"unix:uid:1002"}, kXattrRights);
   for (int again = 0; again < 2; ++again) {
     if (again == 1) store_.reopen();
     for (const std::string path : {"/file", "/dir"}) {
@@ -275,7 +275,7 @@ TEST_F(XattrsTest, GrantsDecide) {
 }
 
 TEST_F(XattrsTest, TrustedNamesAreForTheSuperuser) {
-  store_.grant(kRootScope, {}, kListAndRead);
+  store_.grant(kRootScope, {}, kXattrRights);
   must_be(me().set_xattr("/file", "trusted.a", "x"));
   must_be(me().set_xattr("/file", "user.a", "x"));
   const HeldInode file = must_be(me().find("/file"));

@@ -7,16 +7,16 @@
 
 #include "grants.h"
 #include "random_grants.h"
+#include "tests/unit/keystore/access/grants.h"
 
 namespace coffer {
 namespace {
 
 using testing::allow;
 using testing::describe;
+using testing::kNow;
 using testing::RandomGrants;
 using Part = GrantFinding::Part;
-
-constexpr std::int64_t kNow = 1'700'000'000;
 
 Identity known_as(std::vector<Selector> selectors) {
   std::sort(selectors.begin(), selectors.end());

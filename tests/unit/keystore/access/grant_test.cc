@@ -7,14 +7,14 @@
 #include <vector>
 
 #include "grants.h"
+#include "tests/unit/keystore/access/grants.h"
 
 namespace coffer {
 namespace {
 
 using testing::allow;
 using testing::deny;
-
-constexpr std::int64_t kNow = 1'700'000'000;
+using testing::kNow;
 
 Rights rights_of(std::initializer_list<Right> wanted) {
   Rights rights;

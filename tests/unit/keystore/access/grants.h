@@ -8,6 +8,8 @@
 
 namespace coffer::testing {
 
+inline constexpr std::int64_t kNow = 1'700'000'000;
+
 /// In force for good, of the root scope; for everyone if there are no selectors.
 inline Grant allow(std::int64_t id, Rights rights, std::vector<Selector> selectors) {
   Grant grant;

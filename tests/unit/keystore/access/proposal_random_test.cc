@@ -16,7 +16,7 @@ namespace {
 using testing::describe;
 using testing::RandomGrants;
 
-using Facts = std::vector<Selector>;
+using Told = std::vector<Selector>;
 
 Grant made_of(const ProposedGrant& proposed, std::int64_t id) {
   Grant grant;
@@ -33,8 +33,8 @@ struct World {
   std::vector<Observation> seen;
   std::int64_t now = 0;
   bool all = false;
-  std::map<Facts, Rights> asked;
-  std::map<Facts, Rights> denied;
+  std::map<Told, Rights> asked;
+  std::map<Told, Rights> denied;
 
   explicit World(unsigned seed) {
     RandomGrants random(seed);
@@ -42,11 +42,11 @@ struct World {
     if (seed % 3 == 0) grants.clear();
     now = random.time();
     all = random.below(4) == 0;
-    std::vector<Facts> identities;
+    std::vector<Told> identities;
     for (unsigned i = 0; i < 1 + random.below(4); ++i)
       identities.push_back(random.identity().selectors);
     for (unsigned i = 0; i < 1 + random.below(9); ++i) {
-      const Facts& facts = identities[random.below(identities.size())];
+      const Told& facts = identities[random.below(identities.size())];
       const Right right = random.right();
       const Decision decision = decide(grants, Identity{.selectors = facts}, right, now);
       Observation observation{
@@ -59,7 +59,7 @@ struct World {
   }
 
   /// Whether a grant that gives it may speak to this identity.
-  [[nodiscard]] bool proper(const Facts& facts, Right right) const {
+  [[nodiscard]] bool proper(const Told& facts, Right right) const {
     const auto none = denied.find(facts);
     const Rights no = none == denied.end() ? Rights{} : none->second;
     if (no.contains(right) || no.contains(Right::kList)) return false;
@@ -68,7 +68,7 @@ struct World {
     return right == Right::kList && ((yes.contains(Right::kRead) && !no.contains(Right::kRead)) ||
                                      (yes.contains(Right::kWrite) && !no.contains(Right::kWrite)));
   }
-  [[nodiscard]] bool proper(const Facts& selectors, Rights rights) const {
+  [[nodiscard]] bool proper(const Told& selectors, Rights rights) const {
     for (const auto& [facts, ignored] : asked) {
       if (!std::includes(facts.begin(), facts.end(), selectors.begin(), selectors.end())) continue;
       for (const Right right : kAllRights) {
@@ -78,22 +78,22 @@ struct World {
     return true;
   }
   /// By the grant that speaks to as few as possible: the one that names all that is known.
-  [[nodiscard]] bool can_be_given(const Facts& facts, Right right) const {
+  [[nodiscard]] bool can_be_given(const Told& facts, Right right) const {
     return proper(facts, Rights::of(right));
   }
 };
 
-using Wants = std::vector<std::pair<Facts, Right>>;
+using Wants = std::vector<std::pair<Told, Right>>;
 
 /// Every way in which one proper grant can serve some of what is wanted, as bits: by any selectors
 /// and any rights at all.
 std::set<unsigned> ways_to_serve(const World& world, const Wants& wants) {
   std::set<Selector> known;
   for (const auto& [facts, rights] : world.asked) known.insert(facts.begin(), facts.end());
-  const Facts all(known.begin(), known.end());
+  const Told all(known.begin(), known.end());
   std::set<unsigned> ways;
   for (unsigned chosen = 1; chosen < 1U << all.size(); ++chosen) {
-    Facts selectors;
+    Told selectors;
     for (std::size_t i = 0; i < all.size(); ++i) {
       if ((chosen >> i & 1U) != 0) selectors.push_back(all[i]);
     }
@@ -190,10 +190,10 @@ class Proposed {
     for (const ProposedGrant& grant : proposal.grants) {
       ASSERT_FALSE(grant.selectors.empty());
       std::size_t identities = 0;
-      Facts common;
+      Told common;
       for (const auto& [facts, ignored] : world.asked) {
         if (!made_of(grant, 1).matches(Identity{.selectors = facts})) continue;
-        Facts both;
+        Told both;
         std::set_intersection(common.begin(), common.end(), facts.begin(), facts.end(),
                               std::back_inserter(both));
         common = identities++ == 0 ? facts : both;
@@ -208,7 +208,7 @@ class Proposed {
   Wants wants;
 
  private:
-  [[nodiscard]] bool allowed(const std::vector<Grant>& grants, const Facts& facts,
+  [[nodiscard]] bool allowed(const std::vector<Grant>& grants, const Told& facts,
                              Right right) const {
     return decide(grants, Identity{.selectors = facts}, right, world.now).allowed;
   }
@@ -216,7 +216,7 @@ class Proposed {
   std::vector<Grant> base_;
   std::vector<Grant> proposed_;
   std::vector<Grant> together_;
-  std::map<Facts, Rights> missing_;
+  std::map<Told, Rights> missing_;
 };
 
 TEST(ProposeAtRandom, AllowsWhatWasSeenAndNothingElseByTheFewestGrants) {

@@ -5,14 +5,15 @@
 #include <algorithm>
 
 #include "grants.h"
+#include "tests/unit/keystore/access/grants.h"
 
 namespace coffer {
 namespace {
 
 using testing::allow;
 using testing::deny;
+using testing::kNow;
 
-constexpr std::int64_t kNow = 1'700'000'000;
 const Rights kList = Rights::of(Right::kList);
 const Rights kRead = Rights::of(Right::kRead);
 const Rights kWrite = Rights::of(Right::kWrite);

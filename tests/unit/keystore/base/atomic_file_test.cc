@@ -23,7 +23,7 @@ mode_t mode_of(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0 ? status.st_mode & 07777 : 0;
 }
 
-std::string content_of(const std::string& path) {
+std::string text_in(const std::string& path) {
   const auto content = read_small_file(path, 1 << 20);
   return content ? std::string(as_text(*content)) : "unreadable: " + content.error().message();
 }
@@ -37,10 +37,10 @@ std::size_t entries_in(const std::string& path) {
 TEST(CreateFile, MakesItWithContentAndMode) {
   const TempDir dir;
   ASSERT_TRUE(create_file(dir.file("a"), as_bytes("content"), 0600).ok());
-  EXPECT_EQ(content_of(dir.file("a")), "content");
+  EXPECT_EQ(text_in(dir.file("a")), "content");
   EXPECT_EQ(mode_of(dir.file("a")), 0600U);
   ASSERT_TRUE(create_file(dir.file("empty"), {}, 0400).ok());
-  EXPECT_EQ(content_of(dir.file("empty")), "");
+  EXPECT_EQ(text_in(dir.file("empty")), "");
   EXPECT_EQ(mode_of(dir.file("empty")), 0400U);
 }
 
@@ -52,7 +52,7 @@ TEST(CreateFile, LeavesAnExistingFileAsItIs) {
   EXPECT_EQ(again.error().code, Code::kExists);
   EXPECT_EQ(again.error().errno_value, EEXIST);
   EXPECT_NE(again.error().context.find(dir.file("a")), std::string::npos);
-  EXPECT_EQ(content_of(dir.file("a")), "old");
+  EXPECT_EQ(text_in(dir.file("a")), "old");
 }
 
 TEST(CreateFile, FollowsNoSymlink) {
@@ -75,9 +75,9 @@ TEST(CreateFile, MissingDirectory) {
 TEST(ReplaceFile, MakesAndReplaces) {
   const TempDir dir;
   ASSERT_TRUE(replace_file(dir.file("a"), as_bytes("one"), 0600).ok());
-  EXPECT_EQ(content_of(dir.file("a")), "one");
+  EXPECT_EQ(text_in(dir.file("a")), "one");
   ASSERT_TRUE(replace_file(dir.file("a"), as_bytes("second"), 0640).ok());
-  EXPECT_EQ(content_of(dir.file("a")), "second");
+  EXPECT_EQ(text_in(dir.file("a")), "second");
   EXPECT_EQ(mode_of(dir.file("a")), 0640U);
   EXPECT_EQ(entries_in(dir.path()), 1U);
 }
@@ -97,7 +97,7 @@ TEST(ReplaceFile, TakesOverWhatACrashLeftBehind) {
   const TempDir dir;
   ASSERT_TRUE(create_file(dir.file("a.new"), as_bytes("half a fi"), 0600).ok());
   ASSERT_TRUE(replace_file(dir.file("a"), as_bytes("whole"), 0600).ok());
-  EXPECT_EQ(content_of(dir.file("a")), "whole");
+  EXPECT_EQ(text_in(dir.file("a")), "whole");
   EXPECT_EQ(entries_in(dir.path()), 1U);
 }
 
@@ -126,7 +126,7 @@ TEST(ReplaceFile, WorksByARelativePath) {
   const auto made = replace_file("bare-name", as_bytes("x"), 0600);
   std::filesystem::current_path(before);
   ASSERT_TRUE(made.ok());
-  EXPECT_EQ(content_of(dir.file("bare-name")), "x");
+  EXPECT_EQ(text_in(dir.file("bare-name")), "x");
 }
 
 TEST(ReadSmallFile, HasALimit) {

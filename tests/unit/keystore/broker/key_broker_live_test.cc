@@ -17,6 +17,7 @@
 #include "tests/support/keystore_process.h"
 #include "tests/support/keystore_raw_database.h"
 #include "tests/support/keystore_store.h"
+#include "tests/unit/keystore/broker/policies.h"
 
 namespace coffer {
 namespace {
@@ -24,17 +25,13 @@ namespace {
 using testing::ChildProcess;
 using testing::eventually;
 using testing::everyone_grant;
+using testing::kRead;
 using testing::must_be;
 using testing::outcome;
 using testing::RawDatabase;
 using testing::selector_grant;
 using testing::TestStore;
-
-constexpr Rights kRead{2};
-
-Identity user(uid_t uid) {
-  return {.uid = uid, .gid = 50, .pid = 99, .selectors = {Selector::unix_uid(uid)}};
-}
+using testing::user;
 
 class KeyBrokerLive : public ::testing::Test {
  protected:

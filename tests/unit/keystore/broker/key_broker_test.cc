@@ -14,6 +14,7 @@
 #include "tests/support/keystore_process.h"
 #include "tests/support/keystore_raw_database.h"
 #include "tests/support/keystore_store.h"
+#include "tests/unit/keystore/broker/policies.h"
 
 namespace coffer {
 namespace {
@@ -22,19 +23,15 @@ using nlohmann::json;
 using std::chrono::seconds;
 using testing::eventually;
 using testing::everyone_grant;
+using testing::kList;
+using testing::kRead;
+using testing::kWrite;
 using testing::must_be;
 using testing::outcome;
 using testing::RawDatabase;
 using testing::selector_grant;
 using testing::TestStore;
-
-constexpr Rights kList{1};
-constexpr Rights kRead{2};
-constexpr Rights kWrite{4};
-
-Identity user(uid_t uid) {
-  return {.uid = uid, .gid = 50, .pid = 99, .selectors = {Selector::unix_uid(uid)}};
-}
+using testing::user;
 
 /// A store whose root is user 1's and whose scope /models is user 2's; with a file in each.
 class KeyBrokerTest : public ::testing::Test {

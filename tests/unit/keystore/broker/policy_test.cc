@@ -5,21 +5,19 @@
 #include <string>
 #include <vector>
 
+#include "tests/unit/keystore/broker/policies.h"
+
 namespace coffer {
 namespace {
 
-constexpr std::int64_t kNow = 1000;
-constexpr Rights kList{1};
-constexpr Rights kRead{2};
-constexpr Rights kWrite{4};
-constexpr Rights kReadWrite{6};
+using testing::kList;
+using testing::kRead;
+using testing::kWrite;
+using testing::scope;
+using testing::user;
 
-ScopeRow scope(std::uint32_t id, std::string path) {
-  ScopeRow row;
-  row.id = ScopeId{id};
-  row.path = std::move(path);
-  return row;
-}
+constexpr std::int64_t kNow = 1000;
+constexpr Rights kReadWrite{6};
 
 GrantRow grant(std::int64_t id, std::uint32_t scope_id, std::uint8_t rights,
                std::vector<std::string> selectors) {
@@ -30,10 +28,6 @@ GrantRow grant(std::int64_t id, std::uint32_t scope_id, std::uint8_t rights,
   row.everyone = selectors.empty();
   row.selectors = std::move(selectors);
   return row;
-}
-
-Identity user(uid_t uid) {
-  return {.uid = uid, .gid = 0, .pid = 1, .selectors = {Selector::unix_uid(uid)}};
 }
 
 Policy policy_of(PolicySnapshot snapshot) {

@@ -19,7 +19,7 @@ namespace {
 using testing::hex_field;
 using testing::Json;
 
-const ByteVector kKey = patterned(32, 1);
+const ByteVector kHmacKey = patterned(32, 1);
 
 TEST(Sha256, CavpVectors) {
   std::size_t checked = 0;
@@ -76,7 +76,7 @@ TEST(Hmac, WycheproofVectors) {
 }
 
 TEST(Hmac, PiecesCountAsJoined) {
-  const HmacKey key(kKey);
+  const HmacKey key(kHmacKey);
   const ByteVector all = patterned(200, 2);
   const Digest joined = key.mac(all);
   for (std::size_t cut = 0; cut <= all.size(); ++cut) {
@@ -84,14 +84,14 @@ TEST(Hmac, PiecesCountAsJoined) {
     const Bytes tail = Bytes(all).subspan(cut);
     EXPECT_EQ(key.mac({head, tail}), joined);
     EXPECT_EQ(key.mac({head, {}, tail, {}}), joined);
-    HmacStream stream(kKey);
+    HmacStream stream(kHmacKey);
     stream.add(head);
     stream.add({});
     stream.add(tail);
     EXPECT_EQ(stream.finish(), joined);
   }
   EXPECT_EQ(key.mac(Bytes{}), key.mac(std::initializer_list<Bytes>{}));
-  EXPECT_EQ(key.mac(Bytes{}), HmacStream(kKey).finish());
+  EXPECT_EQ(key.mac(Bytes{}), HmacStream(kHmacKey).finish());
 }
 
 TEST(Sha256, OfPiecesIsThatOfTheWhole) {
@@ -107,18 +107,18 @@ TEST(Sha256, OfPiecesIsThatOfTheWhole) {
 }
 
 TEST(Hmac, MacLeavesTheKeyAsItWas) {
-  const HmacKey key(kKey);
+  const HmacKey key(kHmacKey);
   const Digest first = key.mac(as_bytes("a"));
   EXPECT_NE(key.mac(as_bytes("b")), first);
   EXPECT_EQ(key.mac(as_bytes("a")), first);
   HmacKey moved = HmacKey(patterned(32, 9));
   EXPECT_NE(moved.mac(as_bytes("a")), first);
-  moved = HmacKey(kKey);
+  moved = HmacKey(kHmacKey);
   EXPECT_EQ(moved.mac(as_bytes("a")), first);
 }
 
 TEST(Hmac, VerifyTakesSixteenBytesAtLeastAndNoFalseOne) {
-  const HmacKey key(kKey);
+  const HmacKey key(kHmacKey);
   const Bytes data = as_bytes("data");
   const Digest mac = key.mac(data);
   ByteVector longer(mac.begin(), mac.end());
@@ -138,14 +138,14 @@ TEST(Hmac, VerifyTakesSixteenBytesAtLeastAndNoFalseOne) {
 }
 
 TEST(Hmac, OneKeyServesManyThreads) {
-  const HmacKey key(kKey);
+  const HmacKey key(kHmacKey);
   std::atomic<int> failures{0};
   std::vector<std::thread> threads;
   for (std::uint32_t thread = 0; thread < 4; ++thread) {
     threads.emplace_back([&, thread] {
       for (std::uint32_t i = 0; i < 300; ++i) {
         const ByteVector data = patterned(i, thread);
-        HmacStream stream(kKey);
+        HmacStream stream(kHmacKey);
         stream.add(data);
         if (key.mac(data) != stream.finish()) ++failures;
       }

@@ -8,7 +8,7 @@ namespace coffer {
 namespace {
 
 /// PrivateKeyInfos, made for this test by openssl(1) and used for nothing else.
-constexpr const char* kKey =
+constexpr const char* kRsaKey =
     "MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEAAoIBAQC-IGIW02PNa3e3OV3Qn_uoae-"
     "1GZqfyk4awUPAwGThk2iQOBLNU1vLVTGTzb0uz1dKoCU8JPQtrxmNvLvd8ZtluACFxU2Q7poMRL8rKRd-uWlcy1i_oyJ"
     "Je5cKJniDjYPPqKxWMKpIN_fTjmHFc4ckfpYTckSapdgvBtZdlcP38o1STYUNczfLhoevUUrXeeYiubYOyufc5sJ3Ogp"
@@ -45,36 +45,36 @@ constexpr const char* k1024Bits =
 constexpr const char* kEllipticCurve =
     "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgWP0I1NF4uNJ_Hbr3W9GNKc354OWdayDAnsVUov9JogKh"
     "RANCAASox-gDS9_u-UBAWbVPwE_YtQ-m3ek-EO779uipu37i-_AKpAVsbwXkGOzwwV7zxHjdi09g-UcDWupcdT99S2R2";
-/// By `openssl dgst -sha256 -sign`, of kMessage.
-constexpr const char* kSignature =
+/// By `openssl dgst -sha256 -sign`, of kRsaMessage.
+constexpr const char* kRsaSignature =
     "a95e4b1d283fc05e46086dcf52898ef7caba2222fcbf4c0745896ccad465d818b2b345e22fc9822d2d3f040693c0"
     "7c7ae98f39bde557689380c62b2e168712ef8cd23ae7311131bce1b1727781e5cabff5cb25d6de6743f7d8e2dc8d"
     "4ca497c70395af0d3343a5c00a054d624563eda269aadccb66caa7756ced527b4ce0f8baccb5af173fdbc0e20893"
     "0d5b9eeeaa2269913d8d406b375be23834f65708cf5d69e19297f775441caff9f065c10ac38ecced02c6b433b76c"
     "eaa5a9df26d554e2775a82e29e937bc4d5c5362369b9f8c9c553bd7ecde1f1fc37731e0573ad02adc8c855ea2bc2"
     "d5908b12df527b050074b4f6ca51763aef8eecb084e8e93f1c89";
-constexpr const char* kMessage = "header.claims";
+constexpr const char* kRsaMessage = "header.claims";
 
 ByteVector der(const char* text) { return *from_base64url(text); }
 
 Code refusal(const ByteVector& key) {
-  const auto signature = rs256_sign(key, as_bytes(kMessage));
+  const auto signature = rs256_sign(key, as_bytes(kRsaMessage));
   EXPECT_FALSE(signature.ok());
   return signature ? Code::kIo : signature.error().code;
 }
 
 TEST(Rs256, TheSignatureThatOpensslMakes) {
-  const auto signature = rs256_sign(der(kKey), as_bytes(kMessage));
+  const auto signature = rs256_sign(der(kRsaKey), as_bytes(kRsaMessage));
   ASSERT_TRUE(signature.ok()) << signature.error().message();
-  EXPECT_EQ(to_hex(*signature), kSignature);
-  EXPECT_NE(to_hex(*rs256_sign(der(kKey), as_bytes("another"))), kSignature);
+  EXPECT_EQ(to_hex(*signature), kRsaSignature);
+  EXPECT_NE(to_hex(*rs256_sign(der(kRsaKey), as_bytes("another"))), kRsaSignature);
 }
 
 TEST(Rs256, KeysThatAreNone) {
   EXPECT_EQ(refusal({}), Code::kInvalid);
   EXPECT_EQ(refusal(der(k1024Bits)), Code::kInvalid);
   EXPECT_EQ(refusal(der(kEllipticCurve)), Code::kInvalid);
-  const ByteVector key = der(kKey);
+  const ByteVector key = der(kRsaKey);
   for (std::size_t length = 0; length < key.size(); ++length)
     EXPECT_EQ(refusal({key.begin(), key.begin() + static_cast<std::ptrdiff_t>(length)}),
               Code::kInvalid);
@@ -85,12 +85,12 @@ TEST(Rs256, KeysThatAreNone) {
 
 /// Whatever the key is, nothing but a refusal or a signature comes of it.
 TEST(Rs256, KeysThatAreDamaged) {
-  const ByteVector key = der(kKey);
+  const ByteVector key = der(kRsaKey);
   for (std::size_t at = 0; at < key.size(); at += at < 40 ? 1 : 37) {
     for (const int change : {0x01, 0x80, 0xff}) {
       ByteVector damaged = key;
       damaged[at] = static_cast<std::uint8_t>(damaged[at] ^ change);
-      const auto signature = rs256_sign(damaged, as_bytes(kMessage));
+      const auto signature = rs256_sign(damaged, as_bytes(kRsaMessage));
       if (!signature) {
         EXPECT_EQ(signature.error().code, Code::kInvalid) << at;
       }

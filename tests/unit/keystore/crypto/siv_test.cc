@@ -19,10 +19,10 @@ namespace {
 using testing::hex_field;
 using testing::Json;
 
-const ByteVector kKey = patterned(Siv::kKeySize, 1);
+const ByteVector kSivKey = patterned(Siv::kKeySize, 1);
 
 TEST(Siv, OpensWhatItSealedAtEveryNameLength) {
-  const Siv siv(kKey);
+  const Siv siv(kSivKey);
   const ByteVector directory = patterned(16, 2);
   for (std::size_t length = 1; length <= 4100; length += length < 300 ? 1 : 95) {
     const ByteVector plain = patterned(length, 3);
@@ -36,7 +36,7 @@ TEST(Siv, OpensWhatItSealedAtEveryNameLength) {
 }
 
 TEST(Siv, RefusesAnyChangedBit) {
-  const Siv siv(kKey);
+  const Siv siv(kSivKey);
   ByteVector directory = patterned(16, 2);
   ByteVector sealed = siv.seal({directory}, as_bytes("model.safetensors"));
   for (std::size_t bit = 0; bit < sealed.size() * 8; ++bit) {
@@ -59,9 +59,9 @@ TEST(Siv, RefusesAnyChangedBit) {
 }
 
 TEST(Siv, AnotherKeyOpensNothing) {
-  const ByteVector sealed = Siv(kKey).seal({as_bytes("d")}, as_bytes("name"));
+  const ByteVector sealed = Siv(kSivKey).seal({as_bytes("d")}, as_bytes("name"));
   for (const std::size_t byte : {0U, 31U, 32U, 63U}) {  // of the MAC's half and of the cipher's
-    ByteVector other = kKey;
+    ByteVector other = kSivKey;
     other[byte] ^= 1;
     EXPECT_FALSE(Siv(other).open({as_bytes("d")}, sealed).ok()) << byte;
     EXPECT_NE(Siv(other).seal({as_bytes("d")}, as_bytes("name")), sealed);
@@ -70,7 +70,7 @@ TEST(Siv, AnotherKeyOpensNothing) {
 
 TEST(Siv, AssociatedStringsAreAVector) {
   // Each of these is another input: strings are not joined, none is left out, empty ones count.
-  const Siv siv(kKey);
+  const Siv siv(kSivKey);
   const Bytes plain = as_bytes("name");
   const Bytes null;
   const Bytes empty = as_bytes(std::string_view("x").substr(1));
@@ -93,7 +93,7 @@ TEST(Siv, AssociatedStringsAreAVector) {
 }
 
 TEST(Siv, SurvivesAMove) {
-  Siv first(kKey);
+  Siv first(kSivKey);
   const ByteVector sealed = first.seal({}, as_bytes("name"));
   Siv second(std::move(first));
   EXPECT_TRUE(second.open({}, sealed).ok());
@@ -103,7 +103,7 @@ TEST(Siv, SurvivesAMove) {
 }
 
 TEST(Siv, OneKeyServesManyThreads) {
-  const Siv siv(kKey);
+  const Siv siv(kSivKey);
   std::atomic<int> failures{0};
   std::vector<std::thread> threads;
   for (std::uint32_t thread = 0; thread < 4; ++thread) {

@@ -17,11 +17,10 @@ namespace {
 using Purpose = KeyContext::Purpose;
 using std::chrono::seconds;
 using testing::eventually;
+using testing::kTtl;
 using testing::must_be;
 using testing::outcome;
 using testing::TestStore;
-
-constexpr std::int64_t kTtl = 600;
 
 class KeyringCache : public ::testing::Test {
  protected:

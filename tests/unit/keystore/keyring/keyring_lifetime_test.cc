@@ -18,11 +18,11 @@ namespace {
 using Purpose = KeyContext::Purpose;
 using std::chrono::seconds;
 using testing::eventually;
+using testing::kTtl;
 using testing::must_be;
 using testing::outcome;
 using testing::TestStore;
 
-constexpr std::int64_t kTtl = 600;
 constexpr std::int64_t kGrace = 300;
 
 class KeyringLifetime : public ::testing::Test {

@@ -12,9 +12,9 @@ namespace {
 using testing::AzureServer;
 using testing::set_variable;
 
-using AzurePlace = AzureTest;
+using AzurePlaces = AzureTest;
 
-TEST_F(AzurePlace, UrisThatCannotBe) {
+TEST_F(AzurePlaces, UrisThatCannotBe) {
   const std::string good = AzureServer::uri();
   for (const std::string& uri : {std::string("azure-kms://"),
                                  std::string("azure-kms:v-1.vault.azure.net/keys/k"),
@@ -52,7 +52,7 @@ TEST_F(AzurePlace, UrisThatCannotBe) {
 }
 
 /// Whoever alters a keystore does not choose who is brought the node's tokens.
-TEST_F(AzurePlace, ANodeNamesTheVaultsThatItUses) {
+TEST_F(AzurePlaces, ANodeNamesTheVaultsThatItUses) {
   MasterKeyRecord record = open()->describe();
   server_->seen("");
   for (const char* const vaults :
@@ -77,7 +77,7 @@ TEST_F(AzurePlace, ANodeNamesTheVaultsThatItUses) {
 }
 
 /// Nor whose key is used, where the node says which: the version on record stands beside the URI.
-TEST_F(AzurePlace, ANodeNamesTheVeryKey) {
+TEST_F(AzurePlaces, ANodeNamesTheVeryKey) {
   const MasterKeyRecord good = open()->describe();
   server_->make_pair("other");
   const MasterKeyRecord other =
@@ -91,7 +91,7 @@ TEST_F(AzurePlace, ANodeNamesTheVeryKey) {
   EXPECT_EQ(outcome_of(AzureServer::uri("master", AzureServer::kHsm)), "ok");
 }
 
-TEST_F(AzurePlace, WhatCertificatesSay) {
+TEST_F(AzurePlaces, WhatCertificatesSay) {
   set_variable("COFFER_AZURE_CA_FILE", server_->file("another-ca.pem"));
   EXPECT_EQ(outcome(), "kms-unavailable");
   EXPECT_NE(words_of(AzureServer::uri()).find("does not verify"), std::string::npos);
@@ -108,7 +108,7 @@ TEST_F(AzurePlace, WhatCertificatesSay) {
   EXPECT_EQ(outcome(), "kms-unavailable");
 }
 
-TEST_F(AzurePlace, EndpointsThatCannotBe) {
+TEST_F(AzurePlaces, EndpointsThatCannotBe) {
   for (const char* const endpoint :
        {"127.0.0.1", "ftp://127.0.0.1", "https://", "https://127.0.0.1:1/path",
         "https://user@127.0.0.1:1", "https://127.0.0.1:0"}) {

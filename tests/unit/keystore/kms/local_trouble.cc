@@ -20,7 +20,7 @@ const std::vector<KmsCall> kAllButOpen = {KmsCall::kWrap,      KmsCall::kWrapAll
                                           KmsCall::kUnwrapAll, KmsCall::kRewrap,  KmsCall::kNewest,
                                           KmsCall::kInspect};
 
-bool always() { return true; }
+bool needs_nothing() { return true; }
 
 /// Whoever asks nobody has these troubles alone.
 KmsTroubles troubles_of(const std::string& why, KmsCause another_key, KmsCause credentials_gone) {
@@ -114,7 +114,7 @@ KmsInTrouble key_file_in_trouble() {
   using Place = KeyFilePlace;
   return {.name = "KeyFile",
           .scheme = "local:",
-          .is_there = always,
+          .is_there = needs_nothing,
           .set_up = [] { return std::make_unique<Place>(); },
           .asks_nobody = kAllButOpen,
           .troubles = troubles_of(
@@ -126,7 +126,7 @@ KmsInTrouble key_file_in_trouble() {
 KmsInTrouble passphrase_in_trouble() {
   return {.name = "Passphrase",
           .scheme = "passphrase:",
-          .is_there = always,
+          .is_there = needs_nothing,
           .set_up = [] { return std::make_unique<PassphrasePlace>(); },
           .asks_nobody = kAllButOpen,
           .troubles = troubles_of("nobody is asked but who types", typing(PassphrasePlace::kWrong),
