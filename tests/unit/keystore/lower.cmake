@@ -43,6 +43,7 @@ coffer_unit_test(unit_kms
           ${PROJECT_SOURCE_DIR}/tests/support/privileges.cc
           ${PROJECT_SOURCE_DIR}/tests/support/vectors.cc
   LINKS coffer_kms PkgConfig::P11KIT nlohmann_json::nlohmann_json)
+coffer_compile_alike_together(unit_kms)
 
 # Loaded as a token's own library is: no part of an executable.
 add_library(faulty_pkcs11 MODULE ${PROJECT_SOURCE_DIR}/tests/support/faulty_pkcs11.cc)
