@@ -38,7 +38,7 @@ class HashTreeBench {
   }
 
   Result<void> resize(std::uint64_t chunks) {
-    if (const auto done = tree_->resize(chunks * 4096); !done) return done;
+    if (auto done = tree_->resize(chunks * 4096); !done) return done;
     chunks_ = chunks;
     expected_.erase(expected_.lower_bound(chunks), expected_.end());
     return {};
@@ -46,7 +46,7 @@ class HashTreeBench {
   /// New entries for chunks `first` … `first` + `count` - 1, of one leaf.
   Result<void> write(std::uint64_t first, std::uint64_t count = 1) {
     ByteVector entries = choose_.bytes(count * 32);
-    if (const auto done = tree_->write_entries(first, entries); !done) return done;
+    if (auto done = tree_->write_entries(first, entries); !done) return done;
     for (std::uint64_t i = 0; i < count; ++i) {
       std::copy_n(entries.begin() + static_cast<std::ptrdiff_t>(i * 32), 32,
                   expected_[first + i].begin());

@@ -12,7 +12,6 @@ using testing::HashTreeBench;
 using testing::kLeaf;
 using testing::kLevel1;
 using testing::kLevel2;
-using testing::seed_trace;
 using testing::SystemCall;
 
 constexpr std::uint64_t kLevel3 = kLevel2 * 128;

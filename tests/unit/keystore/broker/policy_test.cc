@@ -30,7 +30,7 @@ GrantRow grant(std::int64_t id, std::uint32_t scope_id, std::uint8_t rights,
   return row;
 }
 
-Policy policy_of(PolicySnapshot snapshot) {
+Policy policy_of(const PolicySnapshot& snapshot) {
   auto policy = Policy::from(snapshot);
   EXPECT_TRUE(policy.ok());
   return std::move(*policy);
