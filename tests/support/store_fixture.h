@@ -35,7 +35,7 @@ class StoreTest : public ::testing::Test {
   Vfs& vfs() { return store_.vfs(); }
   /// Whoever runs the test, to whom all is granted.
   PathUser me() { return PathUser(store_.vfs()); }
-  /// In this thread.
+  /// A guest, in this thread.
   PathUser other(uid_t uid = kGuest) { return PathUser(store_.vfs(), user(uid)); }
   /// Where the entry lies in the backing directory.
   std::string stored(const std::string& path) { return stored_path(me(), store_.backing(), path); }

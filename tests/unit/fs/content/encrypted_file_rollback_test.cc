@@ -10,13 +10,13 @@ namespace {
 
 using testing::ContentModel;
 using testing::ContentWorld;
+using testing::kLeafBytes;
 using testing::MemoryFile;
 using testing::Shape;
 using testing::test_binding;
 
 class EncryptedFileRollback : public ::testing::Test {
  protected:
-  static constexpr std::uint64_t kLeafBytes = 128 * 4096;
   static constexpr std::uint64_t kChanged = 0;  ///< chunk that differs between the states
   static constexpr std::uint64_t kOther = kLeafBytes + 4096;  ///< of another leaf, the same in both
 

@@ -23,16 +23,15 @@ struct Shape {
 inline std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << shape.name; }
 
 inline const std::vector<Shape>& shapes() {
-  constexpr std::uint64_t kLeaf = 128 * 4096;
   static const std::vector<Shape> all = {
       {"one_byte", 12, Suite::kAes256Gcm, {{0, 1}}},
       {"one_chunk", 12, Suite::kChaCha20Poly1305, {{0, 4096}}},
       {"chunk_and_a_bit", 14, Suite::kAes256Gcm, {{0, 16'384 + 100}}},
-      {"several_leaves", 12, Suite::kAes256Gcm, {{0, 2 * kLeaf + 5000}}},
+      {"several_leaves", 12, Suite::kAes256Gcm, {{0, 2 * kLeafBytes + 5000}}},
       {"sparse",
        12,
        Suite::kAes256Gcm,
-       {{10, 20}, {5 * kLeaf + 8192, 4096}, {129 * kLeaf + 4095, 2}}},
+       {{10, 20}, {5 * kLeafBytes + 8192, 4096}, {129 * kLeafBytes + 4095, 2}}},
       {"large_chunks", 18, Suite::kAes256Gcm, {{0, 900'000}}},
   };
   return all;

@@ -27,4 +27,9 @@ inline ScopeNames golden_names(bool encrypted = true) {
   return {golden_secret(), golden_store(), ScopeId{9}, encrypted};
 }
 
+/// Empty if it has none.
+inline Bytes sidecar_of(const StoredText& stored) {
+  return stored.sidecar.has_value() ? Bytes(stored.sidecar->content) : Bytes();
+}
+
 }  // namespace coffer::testing

@@ -18,10 +18,7 @@ using testing::golden_store;
 using testing::id_from;
 using testing::other_dir;
 using testing::seed_trace;
-
-Bytes sidecar_of(const StoredText& stored) {
-  return stored.sidecar.has_value() ? Bytes(stored.sidecar->content) : Bytes();
-}
+using testing::sidecar_of;
 
 /// A name of any bytes that a kernel would pass on: no slash, no NUL.
 std::string random_name(Chooser& choose, std::size_t length) {

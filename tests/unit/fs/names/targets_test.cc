@@ -13,12 +13,9 @@ using testing::Chooser;
 using testing::golden_dir;
 using testing::golden_names;
 using testing::seed_trace;
+using testing::sidecar_of;
 
 constexpr std::size_t kLongestInline = 3023;
-
-Bytes target_sidecar(const StoredText& stored) {
-  return stored.sidecar.has_value() ? Bytes(stored.sidecar->content) : Bytes();
-}
 
 class Targets : public ::testing::Test {
  protected:
@@ -47,7 +44,7 @@ TEST_F(Targets, EveryLengthRoundTripsAndIsKnownFromTheStoredOne) {
       ASSERT_NE(stored.text.size(), ScopeNames::kLongTargetLength);
       ASSERT_EQ(ScopeNames::target_length(stored.text.size()), length);
     }
-    const auto decoded = names_.decode_target(stored.text, target_sidecar(stored));
+    const auto decoded = names_.decode_target(stored.text, sidecar_of(stored));
     ASSERT_TRUE(decoded.ok()) << length << ": " << decoded.error().message();
     ASSERT_EQ(decoded->text, target);
     ASSERT_EQ(decoded->first, first_);

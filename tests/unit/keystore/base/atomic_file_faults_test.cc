@@ -19,6 +19,7 @@
 #include "keystore/base/atomic_file.h"
 #include "tests/support/privileges.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/keystore/base/file_content.h"
 
 namespace {
 
@@ -43,12 +44,8 @@ namespace coffer {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::content_of;
 using testing::TempDir;
-
-std::string content_of(const std::string& path) {
-  const auto content = read_small_file(path, 1 << 20);
-  return content ? std::string(as_text(*content)) : "unreadable: " + content.error().message();
-}
 
 std::vector<std::string> names_in(const std::string& path) {
   std::vector<std::string> names;

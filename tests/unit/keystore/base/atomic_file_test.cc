@@ -12,20 +12,17 @@
 
 #include "keystore/base/unique_fd.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/keystore/base/file_content.h"
 
 namespace coffer {
 namespace {
 
+using testing::content_of;
 using testing::TempDir;
 
 mode_t mode_of(const std::string& path) {
   struct stat status {};
   return ::stat(path.c_str(), &status) == 0 ? status.st_mode & 07777 : 0;
-}
-
-std::string text_in(const std::string& path) {
-  const auto content = read_small_file(path, 1 << 20);
-  return content ? std::string(as_text(*content)) : "unreadable: " + content.error().message();
 }
 
 std::size_t entries_in(const std::string& path) {
@@ -37,10 +34,10 @@ std::size_t entries_in(const std::string& path) {
 TEST(CreateFile, MakesItWithContentAndMode) {
   const TempDir dir;
   ASSERT_TRUE(create_file(dir.file("a"), as_bytes("content"), 0600).ok());
-  EXPECT_EQ(text_in(dir.file("a")), "content");
+  EXPECT_EQ(content_of(dir.file("a")), "content");
   EXPECT_EQ(mode_of(dir.file("a")), 0600U);
   ASSERT_TRUE(create_file(dir.file("empty"), {}, 0400).ok());
-  EXPECT_EQ(text_in(dir.file("empty")), "");
+  EXPECT_EQ(content_of(dir.file("empty")), "");
   EXPECT_EQ(mode_of(dir.file("empty")), 0400U);
 }
 
@@ -52,7 +49,7 @@ TEST(CreateFile, LeavesAnExistingFileAsItIs) {
   EXPECT_EQ(again.error().code, Code::kExists);
   EXPECT_EQ(again.error().errno_value, EEXIST);
   EXPECT_NE(again.error().context.find(dir.file("a")), std::string::npos);
-  EXPECT_EQ(text_in(dir.file("a")), "old");
+  EXPECT_EQ(content_of(dir.file("a")), "old");
 }
 
 TEST(CreateFile, FollowsNoSymlink) {
@@ -75,9 +72,9 @@ TEST(CreateFile, MissingDirectory) {
 TEST(ReplaceFile, MakesAndReplaces) {
   const TempDir dir;
   ASSERT_TRUE(replace_file(dir.file("a"), as_bytes("one"), 0600).ok());
-  EXPECT_EQ(text_in(dir.file("a")), "one");
+  EXPECT_EQ(content_of(dir.file("a")), "one");
   ASSERT_TRUE(replace_file(dir.file("a"), as_bytes("second"), 0640).ok());
-  EXPECT_EQ(text_in(dir.file("a")), "second");
+  EXPECT_EQ(content_of(dir.file("a")), "second");
   EXPECT_EQ(mode_of(dir.file("a")), 0640U);
   EXPECT_EQ(entries_in(dir.path()), 1U);
 }
@@ -97,7 +94,7 @@ TEST(ReplaceFile, TakesOverWhatACrashLeftBehind) {
   const TempDir dir;
   ASSERT_TRUE(create_file(dir.file("a.new"), as_bytes("half a fi"), 0600).ok());
   ASSERT_TRUE(replace_file(dir.file("a"), as_bytes("whole"), 0600).ok());
-  EXPECT_EQ(text_in(dir.file("a")), "whole");
+  EXPECT_EQ(content_of(dir.file("a")), "whole");
   EXPECT_EQ(entries_in(dir.path()), 1U);
 }
 
@@ -126,7 +123,7 @@ TEST(ReplaceFile, WorksByARelativePath) {
   const auto made = replace_file("bare-name", as_bytes("x"), 0600);
   std::filesystem::current_path(before);
   ASSERT_TRUE(made.ok());
-  EXPECT_EQ(text_in(dir.file("bare-name")), "x");
+  EXPECT_EQ(content_of(dir.file("bare-name")), "x");
 }
 
 TEST(ReadSmallFile, HasALimit) {

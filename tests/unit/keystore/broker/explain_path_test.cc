@@ -12,11 +12,11 @@ namespace coffer {
 namespace {
 
 using testing::kList;
+using testing::kNow;
 using testing::kRead;
 using testing::scope;
 using testing::user;
 
-constexpr std::int64_t kAskedAt = 1000;
 constexpr Rights kListRead{3};
 
 GrantRow grant(std::int64_t id, std::uint32_t scope_id, Rights rights, uid_t uid) {
@@ -44,7 +44,7 @@ TEST(ExplainPath, AScopeThatIsNotInUseOutweighsItsGrants) {
   snapshot.grants = {grant(1, 1, kRead, 7), grant(2, 2, kRead, 7), grant(3, 2, kRead, 7),
                      grant(4, 2, kRead, 8)};
   const Policy policy = std::move(*Policy::from(snapshot));
-  const auto explained = explain_path(policy, "/models/a", user(7), kRead, kAskedAt);
+  const auto explained = explain_path(policy, "/models/a", user(7), kRead, kNow);
   EXPECT_FALSE(explained.allowed());
   EXPECT_EQ(explained.code(), Code::kRevoked);
   const Explanation& read = explained.asked.front().explanation;
@@ -52,12 +52,12 @@ TEST(ExplainPath, AScopeThatIsNotInUseOutweighsItsGrants) {
   EXPECT_EQ(read.grants[0].part, GrantFinding::Part::kOutweighed);
   EXPECT_EQ(read.grants[1].part, GrantFinding::Part::kOutweighed);
   EXPECT_EQ(read.grants[2].part, GrantFinding::Part::kNone);
-  EXPECT_TRUE(explain_path(policy, "/a", user(7), kRead, kAskedAt).allowed());
+  EXPECT_TRUE(explain_path(policy, "/a", user(7), kRead, kNow).allowed());
 }
 
 TEST(ExplainPath, AsksEachRightOfTheScopeThatThePathLiesIn) {
   const Policy policy = policy_of({grant(1, 1, kRead, 7), grant(2, 3, kList, 7)});
-  const auto explained = explain_path(policy, "/models/llama/a/b", user(7), kListRead, kAskedAt);
+  const auto explained = explain_path(policy, "/models/llama/a/b", user(7), kListRead, kNow);
   EXPECT_EQ(explained.scope, "/models/llama");
   ASSERT_EQ(explained.asked.size(), 2U);
   EXPECT_EQ(explained.asked[0].right, Right::kList);
@@ -72,13 +72,13 @@ TEST(ExplainPath, AsksEachRightOfTheScopeThatThePathLiesIn) {
 
 TEST(ExplainPath, AGrantedScopeIsReachedThroughOthers) {
   const Policy policy = policy_of({grant(1, 3, kRead, 7)});
-  EXPECT_TRUE(explain_path(policy, "/models/llama/weights", user(7), kRead, kAskedAt).allowed());
+  EXPECT_TRUE(explain_path(policy, "/models/llama/weights", user(7), kRead, kNow).allowed());
   // What is above may be passed, and neither listed nor looked into.
-  const auto above = explain_path(policy, "/models", user(7), kList, kAskedAt);
+  const auto above = explain_path(policy, "/models", user(7), kList, kNow);
   EXPECT_FALSE(above.allowed());
   EXPECT_EQ(above.on_the_way_to, std::vector<std::string>{"/models/llama"});
   EXPECT_FALSE(above.stop.has_value());
-  const auto beside = explain_path(policy, "/models/other", user(7), kList, kAskedAt);
+  const auto beside = explain_path(policy, "/models/other", user(7), kList, kNow);
   EXPECT_TRUE(beside.on_the_way_to.empty());
   ASSERT_TRUE(beside.stop.has_value());
   EXPECT_EQ(beside.stop->path, "/models/other");
@@ -89,7 +89,7 @@ TEST(ExplainPath, ARightIsOfNoUseWhereNamesCantBeLookedUp) {
   GrantRow deny = grant(2, 3, kList, 7);
   deny.deny = true;
   const Policy policy = policy_of({grant(1, 3, kRead, 7), deny});
-  const auto explained = explain_path(policy, "/models/llama/weights", user(7), kRead, kAskedAt);
+  const auto explained = explain_path(policy, "/models/llama/weights", user(7), kRead, kNow);
   EXPECT_TRUE(explained.asked[0].explanation.decision.allowed);
   ASSERT_TRUE(explained.stop.has_value());
   EXPECT_EQ(explained.stop->path, "/models") << "no longer on the way to anything";
@@ -99,11 +99,11 @@ TEST(ExplainPath, ARightIsOfNoUseWhereNamesCantBeLookedUp) {
 
 TEST(ExplainPath, TheCodeIsThatOfTheFirstRefusal) {
   GrantRow revoked = grant(1, 1, kListRead, 7);
-  revoked.revoked_at = kAskedAt - 1;
+  revoked.revoked_at = kNow - 1;
   const Policy policy = policy_of({revoked});
-  EXPECT_EQ(explain_path(policy, "/", user(7), kRead, kAskedAt).code(), Code::kRevoked);
-  EXPECT_FALSE(explain_path(policy, "/", user(7), kRead, kAskedAt).stop.has_value());
-  EXPECT_EQ(explain_path(policy, "/", user(8), kRead, kAskedAt).code(), Code::kDenied);
+  EXPECT_EQ(explain_path(policy, "/", user(7), kRead, kNow).code(), Code::kRevoked);
+  EXPECT_FALSE(explain_path(policy, "/", user(7), kRead, kNow).stop.has_value());
+  EXPECT_EQ(explain_path(policy, "/", user(8), kRead, kNow).code(), Code::kDenied);
 }
 
 /// A mount's own questions: each name is looked up in its directory, then the right is asked.
@@ -113,11 +113,11 @@ bool mount_would(const Policy& policy, const std::vector<std::string>& names, co
   for (const std::string& name : names) {
     const std::string path = (directory == "/" ? "" : directory) + "/" + name;
     const bool listed =
-        policy.decide(policy.scope_containing(directory).id, who, kList, kAskedAt).allowed;
-    if (!listed && !policy.on_the_way(path, who, kAskedAt)) return false;
+        policy.decide(policy.scope_containing(directory).id, who, kList, kNow).allowed;
+    if (!listed && !policy.on_the_way(path, who, kNow)) return false;
     directory = path;
   }
-  return policy.decide(policy.scope_containing(directory).id, who, wanted, kAskedAt).allowed;
+  return policy.decide(policy.scope_containing(directory).id, who, wanted, kNow).allowed;
 }
 
 TEST(ExplainPath, SaysWhatAMountWould) {
@@ -141,17 +141,17 @@ TEST(ExplainPath, SaysWhatAMountWould) {
       std::string path;
       for (const std::string& name : names) path += "/" + name;
       if (path.empty()) path = "/";
-      const auto explained = explain_path(policy, path, user(1), wanted, kAskedAt);
+      const auto explained = explain_path(policy, path, user(1), wanted, kNow);
       ASSERT_EQ(explained.allowed(), mount_would(policy, names, user(1), wanted))
           << "seed " << seed << " " << path;
       const bool rights =
-          policy.decide(policy.scope_containing(path).id, user(1), wanted, kAskedAt).allowed;
+          policy.decide(policy.scope_containing(path).id, user(1), wanted, kNow).allowed;
       allowed += explained.allowed() ? 1 : 0;
       stopped += rights && explained.stop.has_value() ? 1 : 0;
       const bool listed =
-          policy.decide(policy.scope_containing(path).id, user(1), kList, kAskedAt).allowed;
+          policy.decide(policy.scope_containing(path).id, user(1), kList, kNow).allowed;
       if (wanted.contains(Right::kList) && !listed) {
-        ASSERT_EQ(!explained.on_the_way_to.empty(), policy.on_the_way(path, user(1), kAskedAt))
+        ASSERT_EQ(!explained.on_the_way_to.empty(), policy.on_the_way(path, user(1), kNow))
             << "seed " << seed << " " << path;
       }
     }

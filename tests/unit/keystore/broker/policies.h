@@ -8,6 +8,7 @@
 
 namespace coffer::testing {
 
+inline constexpr std::int64_t kNow = 1000;
 inline constexpr Rights kList{1};
 inline constexpr Rights kRead{2};
 inline constexpr Rights kWrite{4};

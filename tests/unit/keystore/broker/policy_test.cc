@@ -11,12 +11,12 @@ namespace coffer {
 namespace {
 
 using testing::kList;
+using testing::kNow;
 using testing::kRead;
 using testing::kWrite;
 using testing::scope;
 using testing::user;
 
-constexpr std::int64_t kNow = 1000;
 constexpr Rights kReadWrite{6};
 
 GrantRow grant(std::int64_t id, std::uint32_t scope_id, std::uint8_t rights,
