@@ -16,7 +16,7 @@ constexpr std::chrono::milliseconds kFollowInterval{1000};
 /// nothing new has been found: about 200 ms in all.
 constexpr int kFollowAttempts = 10;
 /// Each opening is audited.
-constexpr int kAttemptsBeside = 4;
+constexpr int kOpenBesideAttempts = 4;
 
 void pause_after(int attempt) {
   std::this_thread::sleep_for(std::chrono::milliseconds(1 << std::min(attempt, 5)));
@@ -105,7 +105,7 @@ bool Vfs::note_opened(const FileHandle& handle) {
 }
 
 bool Vfs::open_again_beside(const Error& error, int attempt) const {
-  return try_again_beside(error, attempt, kAttemptsBeside);
+  return try_again_beside(error, attempt, kOpenBesideAttempts);
 }
 
 bool Vfs::try_again_beside(const Error& error, int attempt, int attempts) const {

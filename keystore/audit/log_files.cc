@@ -102,7 +102,6 @@ Result<bool> LineReader::fill() {
   at_ = 0;
   const std::size_t before = buffer_.size();
   const std::size_t wanted = read_size_;
-  read_size_ = std::min(2 * wanted, kMostReadAtOnce);
   buffer_.resize(before + wanted);
   ssize_t got = 0;
   do {
@@ -110,6 +109,7 @@ Result<bool> LineReader::fill() {
   } while (got < 0 && errno == EINTR);
   buffer_.resize(before + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
   if (got < 0) return errno_error(errno, "reading the audit log");
+  if (static_cast<std::size_t>(got) == wanted) read_size_ = std::min(2 * wanted, kMostReadAtOnce);
   return got > 0;
 }
 

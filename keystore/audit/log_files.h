@@ -38,8 +38,9 @@ class LineReader {
   int fd_;
   std::uint64_t offset_;  // in the file, of the buffer's beginning
   ByteVector buffer_;
-  std::size_t at_ = 0;            // in the buffer, of the next line
-  std::size_t read_size_ = 4096;  // grows: many files are asked for their first line alone
+  std::size_t at_ = 0;  // in the buffer, of the next line
+  std::size_t read_size_ =
+      4096;  // grows with what is read: of many files it is the first line alone
   Bytes line_;
   bool ended_ = false;
 };

@@ -33,7 +33,6 @@ struct StoredDek {
 
 namespace {
 
-constexpr std::size_t kKeySize = 32;
 constexpr std::size_t kRecordMacSize = 16;
 /// Of wrapping keys anew, because the store moves to another master key meanwhile.
 constexpr int kPrimaryAttempts = 4;
@@ -225,7 +224,7 @@ Result<std::vector<Dek>> Keyring::make_deks(ScopeId scope, std::size_t count) {
     dek.file = new_file_id(clock_);
     dek.version = kFirst;
     dek.scope = scope;
-    dek.key = SecretBytes::random(kKeySize);
+    dek.key = SecretBytes::random(kWrappedKeySize);
     KeyContext key_context = context(KeyContext::Purpose::kDek, scope, wrapping.version, kFirst);
     key_context.file = dek.file;
     if (!direct)
@@ -353,7 +352,7 @@ Result<Dek> Keyring::dek(FileId file, KeyVersion version, DekUse use) {
     const auto kek_key = TRY(kek(KekId{record.scope, stored.kek_version}));
     dek.key = TRY(open_box(kek_key->expose(), key_context.encode(), stored.wrapped));
   }
-  if (dek.key.size() != kKeySize)
+  if (dek.key.size() != kWrappedKeySize)
     return Error{Code::kCorrupt, 0, "keystore: a data key has a wrong length"};
   return dek;
 }

@@ -347,12 +347,12 @@ class Pkcs11Key::Session {
   CK_RV make_fingerprint(std::string& made) const REQUIRES(mutex_) {
     const ByteVector zeros(16);
     Gcm gcm(as_bytes("coffer/1/fpr"), as_bytes("coffer/1/fingerprint"));
-    ByteVector sealed(zeros.size() + 2 * Pkcs11Key::kTagSize);
+    ByteVector sealed(zeros.size() + 2 * kTagSize);
     CK_ULONG length = sealed.size();
     CK_RV outcome = token_->C_EncryptInit(session_, &gcm.mechanism, key_);
     if (outcome == CKR_OK)
       outcome = token_->C_Encrypt(session_, writable(zeros), zeros.size(), sealed.data(), &length);
-    if (outcome == CKR_OK && length != zeros.size() + Pkcs11Key::kTagSize) return CKR_GENERAL_ERROR;
+    if (outcome == CKR_OK && length != zeros.size() + kTagSize) return CKR_GENERAL_ERROR;
     made = to_hex(Bytes(sealed).subspan(zeros.size(), 8));
     return outcome;
   }
@@ -407,7 +407,7 @@ Result<std::vector<KmsFact>> Pkcs11Key::inspect() { return session_->inspect(); 
 
 Result<ByteVector> Pkcs11Key::encrypt(Bytes nonce, Bytes aad, Bytes plain) {
   Gcm gcm(nonce, aad);
-  ByteVector sealed(plain.size() + 2 * Pkcs11Key::kTagSize);
+  ByteVector sealed(plain.size() + 2 * kTagSize);
   CK_ULONG length = 0;
   const CK_RV outcome =
       TRY(session_->run(Session::Way::kEncrypt, gcm.mechanism, plain, sealed, length));
@@ -420,7 +420,7 @@ Result<ByteVector> Pkcs11Key::encrypt(Bytes nonce, Bytes aad, Bytes plain) {
 
 Result<SecretBytes> Pkcs11Key::decrypt(Bytes nonce, Bytes aad, Bytes ciphertext) {
   Gcm gcm(nonce, aad);
-  SecretBytes plain(ciphertext.size() + Pkcs11Key::kTagSize);
+  SecretBytes plain(ciphertext.size() + kTagSize);
   CK_ULONG length = 0;
   const CK_RV outcome =
       TRY(session_->run(Session::Way::kDecrypt, gcm.mechanism, ciphertext, plain.expose(), length));
@@ -434,7 +434,7 @@ Result<SecretBytes> Pkcs11Key::decrypt(Bytes nonce, Bytes aad, Bytes ciphertext)
     return corrupt;
   // Some tokens have one word for this and for trouble of their own: one that seals is well.
   const bool ambiguous = outcome == CKR_GENERAL_ERROR || outcome == CKR_FUNCTION_FAILED;
-  std::array<std::uint8_t, Pkcs11Key::kNonceSize> other{};
+  std::array<std::uint8_t, kNonceSize> other{};
   random_bytes(other);
   if (ambiguous && encrypt(other, aad, ByteVector(kWrappedKeySize))) return corrupt;
   return unavailable(session_->text() + ": AES-GCM", outcome);
